@@ -1,0 +1,21 @@
+"""ssfe: Self-supervised Feature Enhancement (arXiv 2106.04921) for image classifiers in PyTorch."""
+
+from ssfe.classifier import JointClassifier
+from ssfe.discard import ChannelDiscard
+from ssfe.enhance import enhance, fold, joint_evaluation
+from ssfe.joint import JointLogits, joint_cross_entropy, joint_targets
+from ssfe.loss import JointLoss
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ChannelDiscard",
+    "JointClassifier",
+    "JointLogits",
+    "JointLoss",
+    "enhance",
+    "fold",
+    "joint_cross_entropy",
+    "joint_evaluation",
+    "joint_targets",
+]

@@ -1,0 +1,288 @@
+"""JointClassifier: N*M joint outputs from one layer, for all views at once; folds back to N outputs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Literal, Self, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssfe.atoms import masked_products, plan_atoms, view_products
+from ssfe.discard import ChannelDiscard, check_masks
+from ssfe.joint import JointLogits
+from ssfe.surgery import check_linear
+
+Views = Literal["all", "sampled"]
+Inference = Literal["aggregated", "single", "distilled"]
+
+
+class JointClassifier(nn.Module):
+    """A linear classifier over joint labels (class, transformation), applied to M views of its input.
+
+    The views are made here: view j is the input with the channels of transformation j discarded. In training mode the
+    output is :class:`~ssfe.joint.JointLogits`; in evaluation mode it is (B, N) logits from the folded weights, so that
+    nothing but the ordinary product is computed.
+
+    The masks are stored as a buffer, and a checkpoint brings them back.
+
+    Args:
+        in_features: C, channels of the input: (B, C), or (B, C, H, W) with ``conv``.
+        num_classes: N.
+        transform: which channels each of the M transformations discards.
+        bias: whether the layer has a bias.
+        conv: be a 1x1 convolution over channels in dimension 1, else a linear layer over the last dimension.
+        views: train on ``"all"`` M views of each image or on one, ``"sampled"`` uniformly: an unbiased estimate of the
+            same loss.
+        inference: the reading that evaluation mode and :meth:`fold` give: ``"aggregated"``, ``"single"`` or
+            ``"distilled"`` (SLA, arXiv 1910.05872, section 3).
+        distill: add a plain N-way head, to be taught by the aggregated prediction.
+        device, dtype: of the parameters.
+
+    Attributes:
+        weight: (N*M, C); row ``i * M + j`` belongs to class i under transformation j.
+        bias: (N*M,) or None.
+        masks: bool (M, C), true where the view keeps the channel.
+        distilled: the plain head, or None.
+
+    Raises:
+        ValueError: for masks that cannot be (see :class:`~ssfe.discard.ChannelDiscard`), fewer than two classes, an
+            unknown option, or ``inference="distilled"`` without ``distill``.
+    """
+
+    masks: Tensor
+    _keep: Tensor
+    _gather: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        transform: ChannelDiscard | None = None,
+        *,
+        bias: bool = True,
+        conv: bool = False,
+        views: Views = "all",
+        inference: Inference = "aggregated",
+        distill: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"num_classes={num_classes}: a classifier needs at least 2 classes")
+        if views not in get_args(Views):
+            raise ValueError(f"unknown views {views!r}: choose one of {', '.join(get_args(Views))}")
+        masks = (transform or ChannelDiscard()).keep_masks(in_features)
+        self.in_features = in_features
+        self.num_classes = num_classes
+        self.transforms = len(masks)
+        self.conv = conv
+        self.views: Views = views
+        # In a tuple, so that it is no submodule: only the layer's class and settings are wanted, for fold().
+        self._stock: tuple[nn.Module, ...] = ()
+        joint = nn.Linear(in_features, num_classes * self.transforms, bias, device=device, dtype=dtype)
+        self.weight, self.bias = joint.weight, joint.bias
+        self.distilled = nn.Linear(in_features, num_classes, bias, device=device, dtype=dtype) if distill else None
+        self.register_buffer("masks", masks if self.weight.is_meta else masks.to(self.weight.device))
+        self._plan()
+        self.inference = inference
+
+    @classmethod
+    def from_classifier(
+        cls, stock: nn.Linear | nn.Conv2d, transform: ChannelDiscard | None = None, **options: Any
+    ) -> Self:
+        """A joint classifier that starts with the predictions of an existing one, trained or not.
+
+        Each class's row is copied M times and scaled, channel by channel, by the inverse of the share of views that keep
+        the channel (as inverted dropout does), so that the aggregated prediction equals the stock logits. With an
+        identity view the first row is a plain copy and the others share the correction, so that single inference equals
+        them too. The distilled head is a copy.
+
+        Args:
+            stock: a Linear or a 1x1 Conv2d of N outputs. It is left as it is.
+            transform: see the class.
+            options: ``views``, ``inference``, ``distill`` of the class.
+
+        Raises:
+            TypeError, ValueError: if ``stock`` is no such layer, or does more than a linear layer does.
+        """
+        conv = isinstance(stock, nn.Conv2d)
+        check_linear(stock)
+        weight = stock.weight.detach().flatten(1)
+        joint = cls(
+            weight.shape[1],
+            weight.shape[0],
+            transform,
+            bias=stock.bias is not None,
+            conv=conv,
+            device=weight.device,
+            dtype=weight.dtype,
+            **options,
+        )
+        joint._stock = (copy.deepcopy(stock).to("meta"),)
+        joint._copy_rows(weight, stock.bias)
+        return joint.train(stock.training)
+
+    @property
+    def inference(self) -> Inference:
+        """The reading that evaluation mode gives; may be set."""
+        return self._inference
+
+    @inference.setter
+    def inference(self, value: Inference) -> None:
+        self._check_inference(value)
+        self._inference = value
+
+    def forward(self, x: Tensor) -> JointLogits | Tensor:
+        """JointLogits in training mode, class logits in evaluation mode.
+
+        Args:
+            x: (B, C) features, or (B, C, 1, 1) with ``conv``.
+
+        Returns:
+            In training mode :class:`~ssfe.joint.JointLogits`; in evaluation mode the stock layer's output: (B, N), or
+            (B, N, 1, 1) with ``conv``.
+        """
+        if not self.training:
+            return self._stock_product(x)
+        sampled = self._sample_views(x)
+        return self._unstack(self._stacked_views(x, sampled).flatten(1), sampled)
+
+    def folded(self, inference: Inference | None = None) -> tuple[Tensor, Tensor | None]:
+        """The stock classifier's weight (N, C) and bias (N,) that give a reading exactly.
+
+        Aggregated: ``W[i] = mean_j m_j * w_{i,j}``, ``b[i] = mean_j b_{i,j}``. Single: ``m_0 * w_{i,0}``, ``b_{i,0}``.
+        Differentiable.
+
+        Raises:
+            ValueError: for an unknown inference, or ``"distilled"`` without a distilled head.
+        """
+        inference = inference or self.inference
+        self._check_inference(inference)
+        if inference == "distilled":
+            assert self.distilled is not None
+            return self.distilled.weight, self.distilled.bias
+        count = self.transforms if inference == "aggregated" else 1
+        weight = self.weight.unflatten(0, (self.num_classes, self.transforms))
+        total = weight[:, 0] * self.masks[0]
+        for j in range(1, count):
+            total = total + weight[:, j] * self.masks[j]
+        if self.bias is None:
+            return total / count, None
+        return total / count, self.bias.unflatten(0, (self.num_classes, self.transforms))[:, :count].mean(1)
+
+    @torch.no_grad()
+    def fold(self, inference: Inference | None = None) -> nn.Module:
+        """A new stock layer of N outputs, of the class this one was made from, that gives the same logits.
+
+        Args:
+            inference: ``"aggregated"``, ``"single"`` or ``"distilled"``; default: this module's.
+
+        Raises:
+            ValueError: see :meth:`folded`.
+        """
+        weight, bias = self.folded(inference)
+        stock = copy.deepcopy(self._stock[0]) if self._stock else self._fresh_stock()
+        stock = stock.to_empty(device=weight.device).to(weight.dtype).train(self.training)
+        stock.get_parameter("weight").copy_(weight.view(stock.get_parameter("weight").shape))
+        if bias is not None:
+            stock.get_parameter("bias").copy_(bias)
+        return stock
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, num_classes={self.num_classes}, transforms={self.transforms}, "
+            f"bias={self.bias is not None}, conv={self.conv}, views={self.views!r}, inference={self.inference!r}"
+        )
+
+    def _stock_product(self, x: Tensor) -> Tensor:
+        weight, bias = self.folded()
+        return F.conv2d(x, weight[:, :, None, None], bias) if self.conv else F.linear(x, weight, bias)
+
+    def _sample_views(self, x: Tensor) -> Tensor | None:
+        if self.views == "all":
+            return None
+        return torch.randint(self.transforms, x.shape[:1], device=x.device)
+
+    def _stacked_views(self, x: Tensor, sampled: Tensor | None) -> Tensor:
+        """All views in one batch, view by view, and last the distilled head's logits, padded with zeros to N*M.
+
+        One tensor, so that it can pass through whatever a network does after its classifier. x is (B, ..., C), or
+        (B, C, ...) with ``conv``; the result (views * B [+ B], ..., N*M), or (views * B [+ B], N*M, ...).
+        """
+        features = x.movedim(1, -1) if self.conv else x
+        lead = features.shape[:-1]
+        if sampled is None:
+            stacked = self._all_views(features.flatten(0, -2)).unflatten(1, lead).flatten(0, 1)
+        else:
+            own_mask = self.masks[sampled].view(-1, *[1] * (features.ndim - 2), self.in_features)
+            stacked = F.linear(features * own_mask, self.weight, self.bias)
+        if self.distilled is not None:
+            padding = self.num_classes * (self.transforms - 1)
+            stacked = torch.cat([stacked, F.pad(self.distilled(features), (0, padding))])
+        return stacked.movedim(-1, 1) if self.conv else stacked
+
+    def _all_views(self, features: Tensor) -> Tensor:
+        """(P, C) -> (M, P, N*M)."""
+        if self._partials_pay:
+            products = view_products(features, self.weight, self._keep, self._gather)
+        else:
+            products = masked_products(features, self.weight, self.masks)
+        return products if self.bias is None else products + self.bias.to(products.dtype)
+
+    def _unstack(self, stacked: Tensor, sampled: Tensor | None) -> JointLogits:
+        """The inverse of :meth:`_stacked_views`, from (views * B [+ B], N*M)."""
+        views = self.transforms if sampled is None else 1
+        batch = stacked.shape[0] // (views + (self.distilled is not None))
+        joint = stacked[: views * batch].view(views, batch, self.num_classes, self.transforms).transpose(0, 1)
+        distilled = None if self.distilled is None else stacked[views * batch :, : self.num_classes]
+        if sampled is None:
+            own = torch.arange(self.transforms, device=stacked.device).expand(batch, -1)
+        else:
+            own = sampled[:, None]
+        return JointLogits(joint, own, distilled)
+
+    @torch.no_grad()
+    def _copy_rows(self, weight: Tensor, bias: Tensor | None) -> None:
+        identity = int(self.masks[0].all())
+        disturbed = self.masks[identity:]
+        kept = disturbed.sum(0).to(weight.dtype)
+        scale = torch.ones_like(self.masks, dtype=weight.dtype)
+        scale[identity:] = len(disturbed) / kept.clamp(min=1)
+        # A channel that only the identity view keeps has that one row to stand for all M.
+        scale[:identity, kept == 0] = self.transforms
+        self.weight.copy_((weight[:, None] * scale).flatten(0, 1))
+        if bias is not None:
+            self.bias.copy_(bias.repeat_interleave(self.transforms))
+        if self.distilled is not None:
+            self.distilled.weight.copy_(weight)
+            if bias is not None:
+                self.distilled.bias.copy_(bias)
+
+    def _fresh_stock(self) -> nn.Module:
+        bias = self.bias is not None
+        if self.conv:
+            return nn.Conv2d(self.in_features, self.num_classes, 1, bias=bias, device="meta")
+        return nn.Linear(self.in_features, self.num_classes, bias, device="meta")
+
+    def _check_inference(self, value: Inference) -> None:
+        if value not in get_args(Inference):
+            raise ValueError(f"unknown inference {value!r}: choose one of {', '.join(get_args(Inference))}")
+        if value == "distilled" and self.distilled is None:
+            raise ValueError("inference='distilled' needs the distilled head: set distill=True when enhancing")
+
+    def _plan(self) -> None:
+        plan = plan_atoms(self.masks)
+        device = self.masks.device
+        self._partials_pay = plan.pays
+        self.register_buffer("_keep", plan.keep.to(device), persistent=False)
+        self.register_buffer("_gather", None if plan.gather is None else plan.gather.to(device), persistent=False)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if not self.masks.is_meta:
+            check_masks(self.masks)
+            self._plan()

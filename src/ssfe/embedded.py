@@ -1,0 +1,66 @@
+"""The joint classifier inside a stock network: how its views pass through, and come out as JointLogits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ssfe.classifier import JointClassifier
+
+
+class EmbeddedClassifier(JointClassifier):
+    """A :class:`~ssfe.classifier.JointClassifier` that stands in a stock network, in its classifier's place.
+
+    In training mode it returns one tensor, the views stacked along the batch dimension, so that what the network does
+    after its classifier (flatten, pool, activate) is done to every view. Two hooks on the network, bound methods so that
+    deep copies and pickles keep working, turn the network's output into :class:`~ssfe.joint.JointLogits`. Whatever
+    multiplies the batch inside a network, at any tap, can come out this way.
+    """
+
+    _sampled: Tensor | None = None
+    _network_called = False
+
+    def attach(self, network: nn.Module) -> None:
+        """Register the hooks on the network that holds this module."""
+        network.register_forward_pre_hook(self.announce)
+        network.register_forward_hook(self.pack)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(views * B [+ B], N*M, ...) in training mode, the stock layer's output in evaluation mode.
+
+        Raises:
+            RuntimeError: in training mode outside the network's own forward, where nothing would pack the views.
+        """
+        if not self.training:
+            return self._stock_product(x)
+        if not self._network_called:
+            raise RuntimeError(
+                "the joint classifier was called outside its network's forward: in training mode call model(images), not "
+                "its parts (forward_features, forward_head)"
+            )
+        self._sampled = self._sample_views(x)
+        return self._stacked_views(x, self._sampled)
+
+    def announce(self, network: nn.Module, args: tuple[Any, ...]) -> None:
+        """Forward pre-hook of the network: its own call is under way."""
+        self._network_called = True
+
+    def pack(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        """Forward hook of the network: its stacked output as JointLogits; in evaluation mode the output as it is.
+
+        Raises:
+            TypeError: if in training mode the output is not one (views * B, N*M) tensor.
+        """
+        self._network_called = False
+        if not self.training:
+            return output
+        sampled, self._sampled = self._sampled, None
+        width = self.num_classes * self.transforms
+        if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] != width:
+            seen = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise TypeError(
+                f"in training mode {type(network).__name__} returned {seen} instead of its classifier's joint logits "
+                f"(views * B, {width}): ssfe needs a network that returns the logits alone (switch off auxiliary outputs)"
+            )
+        return self._unstack(output, sampled)

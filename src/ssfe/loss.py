@@ -1,0 +1,105 @@
+"""JointLoss: the training criterion, one call for training and evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssfe.joint import JointLogits, at_least_float32, joint_cross_entropy
+
+
+class JointLoss(nn.Module):
+    """The loss of an enhanced network, from its output and the ordinary class labels.
+
+    In training mode the network returns :class:`~ssfe.joint.JointLogits`, and the loss is the joint cross-entropy over
+    its views (see :func:`~ssfe.joint.joint_cross_entropy`). A distilled head adds SLA's self-distillation
+    (arXiv 1910.05872, eq. 5 with beta = 1): ``KL(softmax(aggregated).detach() || head) + CE(head, y)``.
+
+    In evaluation mode the network returns (B, N) logits, and the loss is ordinary cross-entropy: one criterion serves
+    both, and the stock network too.
+
+    Args:
+        label_smoothing: in [0, 1), applied to the class half of the joint label.
+
+    Raises:
+        ValueError: if ``label_smoothing`` is outside [0, 1).
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
+        self.label_smoothing = label_smoothing
+
+    def forward(self, output: JointLogits | Tensor, labels: Tensor) -> Tensor:
+        """The scalar loss, averaged over images and views.
+
+        Args:
+            output: what the network returned: JointLogits, or a (B, N) tensor.
+            labels: class indices (B,) of any integer dtype, or class probabilities (B, N) of any floating dtype (MixUp,
+                CutMix, soft labels).
+
+        Raises:
+            TypeError: if ``output`` is neither.
+            ValueError: if labels do not match the output in batch size or classes, or indices lie outside 0..N-1 (the
+                range is checked on the CPU only: reading it on an accelerator would stall every step).
+        """
+        if isinstance(output, JointLogits):
+            batch, _, classes, _ = output.logits.shape
+        elif isinstance(output, Tensor):
+            batch, classes = _check_class_logits(output, labels)
+        else:
+            raise TypeError(
+                f"JointLoss takes an enhanced network's output or (B, N) logits, not {type(output).__name__}"
+            )
+        labels = _check_labels(labels, batch, classes)
+        if isinstance(output, Tensor):
+            return F.cross_entropy(output, labels, label_smoothing=self.label_smoothing)
+        loss = joint_cross_entropy(output.logits, output.views, labels, label_smoothing=self.label_smoothing)
+        if output.distilled is not None:
+            loss = loss + self._distillation(output, labels)
+        return loss
+
+    def _distillation(self, output: JointLogits, labels: Tensor) -> Tensor:
+        head = at_least_float32(output.class_logits("distilled"))
+        teacher = at_least_float32(output.class_logits("aggregated").detach())
+        labels = labels.to(head.dtype) if labels.is_floating_point() else labels
+        divergence = F.kl_div(head.log_softmax(-1), teacher.log_softmax(-1), reduction="batchmean", log_target=True)
+        return divergence + F.cross_entropy(head, labels, label_smoothing=self.label_smoothing)
+
+    def extra_repr(self) -> str:
+        return f"label_smoothing={self.label_smoothing}"
+
+    # Typed, so that callers see a Tensor and not Any.
+    def __call__(self, output: JointLogits | Tensor, labels: Tensor) -> Tensor:
+        result: Any = super().__call__(output, labels)
+        assert isinstance(result, Tensor)
+        return result
+
+
+def _check_class_logits(output: Tensor, labels: Tensor) -> tuple[int, int]:
+    if output.ndim != 2 or output.shape[0] != labels.shape[0]:
+        raise ValueError(
+            f"JointLoss got a tensor of shape {tuple(output.shape)} for {labels.shape[0]} labels, expected (B, N) logits. "
+            "An enhanced network packs its joint logits when it is called as a whole: call model(images), not its parts "
+            "(forward_features, forward_head)"
+        )
+    return output.shape[0], output.shape[1]
+
+
+def _check_labels(labels: Tensor, batch: int, classes: int) -> Tensor:
+    if labels.is_floating_point():
+        if labels.shape != (batch, classes):
+            raise ValueError(f"class probabilities must be of shape {(batch, classes)}, not {tuple(labels.shape)}")
+        return labels
+    if labels.shape != (batch,):
+        raise ValueError(f"class indices must be of shape {(batch,)}, not {tuple(labels.shape)}")
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and batch:
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= classes:
+            wrong = low if low < 0 else high
+            raise ValueError(f"label {wrong} lies outside 0..{classes - 1}: the network has {classes} classes")
+    return labels.long()
