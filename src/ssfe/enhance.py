@@ -17,12 +17,8 @@ from ssfe.surgery import check_linear, find_classifier, replace_module
 
 Network = TypeVar("Network", bound=nn.Module)
 
-_WRAPPERS = (
-    nn.DataParallel,
-    nn.parallel.DistributedDataParallel,
-    torch.distributed.fsdp.FullyShardedDataParallel,
-    torch.jit.ScriptModule,
-)
+# By name, because torch may be built without its distributed part.
+_WRAPPERS = {"DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "ScriptModule"}
 
 
 def enhance(
@@ -140,7 +136,7 @@ def _check_stock(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"enhance takes a torch.nn.Module, not {type(model).__name__}")
     compiled = hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None
-    if compiled or isinstance(model, _WRAPPERS):
+    if compiled or _WRAPPERS & {kind.__name__ for kind in type(model).__mro__}:
         what = "compiled" if compiled else f"wrapped in {type(model).__name__}"
         raise TypeError(f"the network is {what} already: enhance it first, then compile or wrap it")
     if any(isinstance(module, EmbeddedClassifier) for module in model.modules()):

@@ -1,0 +1,141 @@
+"""What each subcommand does, and how every ending looks on the terminal."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from ssfe import __version__
+from ssfe.cli.arguments import normalise
+from ssfe.cli.parsers import PARSERS, switches
+from ssfe.cli.tables import evaluation_table, print_result
+from ssfe.lab.config import TrainOptions
+from ssfe.lab.errors import UserError
+from ssfe.lab.run.evaluate import evaluate
+from ssfe.lab.run.folder import RunFolder
+from ssfe.lab.run.options import check_same
+from ssfe.lab.run.predict import predict
+from ssfe.lab.run.train import resume, train
+from ssfe.lab.training.interrupt import Interrupted
+
+HELP = f"""ssfe {__version__}: more accurate image classifiers by Self-supervised Feature Enhancement, at no extra cost.
+
+  ssfe train [DATA]               train a classifier; without DATA, on embedded digits, in a minute
+  ssfe evaluate RUN [DATA]        measure a trained model
+  ssfe predict RUN IMAGES ...     classify images with it
+
+Each has --help.
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Run a subcommand; see :func:`ssfe.cli.main` for the exit status."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return 0
+    if arguments[0] == "--version":
+        print(f"ssfe {__version__}")
+        return 0
+    try:
+        return _subcommand(arguments[0], arguments[1:])
+    except UserError as error:
+        return _fail(str(error))
+    except torch.OutOfMemoryError:
+        return _fail("out of device memory: lower --batch-size, or choose a smaller model")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail("the disk is full: free some space, then continue the run with ssfe train --resume RUN")
+        raise
+    except KeyboardInterrupt:
+        print("ssfe: stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _subcommand(name: str, rest: list[str]) -> int:
+    if name not in PARSERS:
+        raise UserError(f"unknown command {name!r}: use one of {', '.join(PARSERS)}")
+    parser = PARSERS[name]()
+    parsed: dict[str, Any]
+    if name == "train":
+        arguments = normalise(rest, switches(parser), positional="data")
+        folder = _resumed_folder(arguments)
+        if folder is not None:
+            # First, so that whatever is typed beside --resume stands out against the run's own options.
+            folder.read_options()
+            arguments = [f"--config={folder.config}", *arguments]
+        parsed = parser.parse_args(arguments).as_dict()
+        return _train(parsed, folder)
+    parsed = parser.parse_args(normalise(rest, switches(parser))).as_dict()
+    return _evaluate(parsed) if name == "evaluate" else _predict(parsed)
+
+
+def _resumed_folder(arguments: list[str]) -> RunFolder | None:
+    given = [argument.partition("=")[2] for argument in arguments if argument.startswith("--resume=")]
+    return RunFolder(Path(given[-1])) if given else None
+
+
+def _train(parsed: dict[str, Any], resumed: RunFolder | None) -> int:
+    options = TrainOptions.from_flat(parsed)
+    console = Console(highlight=False)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    try:
+        if resumed is None:
+            folder, result = train(options, parsed["output"], say)
+        else:
+            check_same(options, resumed.read_options())
+            folder, result = resumed, resume(resumed, options, say)
+    except Interrupted as stop:
+        print(f"ssfe: stopped, checkpoint written; continue with: ssfe train --resume {stop.folder}", file=sys.stderr)
+        return 128 + stop.number
+    print_result(console, folder, result)
+    return 0
+
+
+def _evaluate(parsed: dict[str, Any]) -> int:
+    outcome = evaluate(
+        RunFolder(parsed["run"]),
+        parsed["data"],
+        data_dir=parsed["data_dir"],
+        limit_test=parsed["limit_test"],
+        batch_size=parsed["batch_size"],
+        workers=parsed["workers"],
+        accelerator=parsed["accelerator"],
+    )
+    if parsed["json"]:
+        print(json.dumps(outcome, indent=2))
+    else:
+        Console(highlight=False).print(evaluation_table(outcome))
+    return 0
+
+
+def _predict(parsed: dict[str, Any]) -> int:
+    failed = predict(
+        RunFolder(parsed["run"]),
+        parsed["images"],
+        form=parsed["format"],
+        top=parsed["top"],
+        output=parsed["output"],
+        batch_size=parsed["batch_size"],
+        workers=parsed["workers"],
+        accelerator=parsed["accelerator"],
+    )
+    for line in failed:
+        print(f"ssfe: {line}", file=sys.stderr)
+    if failed:
+        print(f"ssfe: {len(failed)} image(s) could not be read", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _fail(message: str) -> int:
+    print(f"ssfe: {' '.join(message.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,97 @@
+"""The parsers of the subcommands, made from the typed dataclasses of the lab."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from jsonargparse import ArgumentParser, set_parsing_settings
+
+from ssfe.lab.config import GROUPS, TrainOptions
+from ssfe.lab.errors import UserError
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+TRAIN_USAGE = "ssfe train [DATA] [--model NAME] [--method ssfe|plain] [--epochs N] [--seed S] [--output DIR] [OPTION ...]"
+
+
+class OneLineParser(ArgumentParser):
+    """A parser whose complaints are one line, as a UserError."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise UserError, with near matches for an unknown option."""
+        line = re.sub(r"^Parser key (\S+?):", r"option \1:", " ".join(message.split())).rstrip(".")
+        unknown = re.match(r"unrecognized arguments: --(\w+)", line)
+        if unknown:
+            known = [option[2:] for action in self._actions for option in action.option_strings if option[:2] == "--"]
+            near = difflib.get_close_matches(unknown[1], known, 1)
+            line = f"unknown option --{unknown[1]}" + (f", did you mean --{near[0]}?" if near else "")
+        if len(line) > 300:
+            line = line[:300] + " ..."
+        raise UserError(f"{line}; {self.prog} --help lists the options")
+
+
+def train_parser() -> ArgumentParser:
+    """``ssfe train``."""
+    parser = OneLineParser(prog="ssfe train", usage=TRAIN_USAGE, description="Train a classifier and ship a stock network.")
+    parser.add_argument("--config", action="config", help="YAML file of options, such as a run's config.yaml.")
+    parser.add_argument("--output", type=Path | None, help="The run folder to make. Default: a new one under runs/.")
+    parser.add_argument("--resume", type=Path | None, help="Continue the interrupted run in this folder.")
+    parser.add_class_arguments(TrainOptions, skip=set(GROUPS))
+    for group in GROUPS.values():
+        parser.add_class_arguments(group)
+    return parser
+
+
+def evaluate_parser() -> ArgumentParser:
+    """``ssfe evaluate``."""
+    parser = OneLineParser(
+        prog="ssfe evaluate",
+        usage="ssfe evaluate RUN [DATA] [OPTION ...]",
+        description="Measure a run's shipped model.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="A run folder.")
+    parser.add_argument("data", type=str | None, nargs="?", metavar="DATA", help="Default: the run's own test images.")
+    parser.add_argument("--data_dir", type=Path | None, help="As for ssfe train.")
+    parser.add_argument("--limit_test", type=int | None, help="Evaluate on this many images only.")
+    parser.add_argument("--json", type=bool, default=False, help="Print JSON instead of a table.")
+    _machine_arguments(parser)
+    return parser
+
+
+def predict_parser() -> ArgumentParser:
+    """``ssfe predict``."""
+    parser = OneLineParser(
+        prog="ssfe predict",
+        usage="ssfe predict RUN FILES_OR_FOLDERS ... [OPTION ...]",
+        description="Classify images with a run's shipped model.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="A run folder.")
+    parser.add_argument("images", type=Path, nargs="+", metavar="FILES_OR_FOLDERS", help="Images, or folders of them.")
+    parser.add_argument("--format", type=Literal["csv", "jsonl"], default="csv", help="CSV or JSON lines.")
+    parser.add_argument("--top", type=int | None, help="Give the probabilities of this many classes only.")
+    parser.add_argument("--output", type=Path | None, help="The file to write. Default: the terminal.")
+    _machine_arguments(parser)
+    return parser
+
+
+def _machine_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--batch_size", type=int, default=128, help="Images at a time.")
+    parser.add_argument("--workers", type=int | None, help="Processes that load images. Default: one per core, up to 8.")
+    parser.add_argument("--accelerator", type=str, default="auto", help="auto, cpu, cuda, mps, ...")
+
+
+def switches(parser: ArgumentParser) -> set[str]:
+    """The names of the boolean options."""
+    kinds: list[tuple[Any, Any]] = [(action.dest, getattr(action, "_typehint", None)) for action in parser._actions]
+    return {name for name, kind in kinds if kind in (bool, bool | None)}
+
+
+PARSERS: dict[str, Callable[[], ArgumentParser]] = {
+    "train": train_parser,
+    "evaluate": evaluate_parser,
+    "predict": predict_parser,
+}

@@ -1,0 +1,64 @@
+"""Results as tables for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ssfe.lab.run.folder import RunFolder
+
+_READINGS = {
+    "plain": "plain: the network as trained",
+    "aggregated": "aggregated: mean over all views, folded into one pass",
+    "single": "single: the first view alone",
+    "marginal": "marginal: the missing channels summed out",
+    "distilled": "distilled: the plain head taught by the aggregate",
+}
+
+
+def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) -> None:
+    """A finished run: what it scored on the test images, what it cost, and where the model is."""
+    shipped = result["shipped_inference"]
+    images = result["data"]["images"]["test"]
+    table = _metrics_table(f"Test: {images:,} images never seen in training")
+    for name, explained in _READINGS.items():
+        if name in result["test"]:
+            ours = name == shipped
+            _add(table, explained + ("  (shipped)" if ours else ""), result["test"][name], bold=ours)
+    console.print()
+    console.print(table)
+    if "pretext" in result["test"]:
+        share = result["test"]["pretext"]["top1"]
+        console.print(f"Pretext task (which channels are missing?): {share:.1%} right")
+    throughput, parameters = result["throughput"], result["parameters"]
+    views = f" ({throughput['views_per_second']:,.0f} views/s)" if throughput["views_per_image"] > 1 else ""
+    console.print(f"Training took {result['seconds']:.0f} s, {throughput['images_per_second']:,.0f} images/s{views}")
+    console.print(
+        f"Shipped: a stock {result['model']}, {parameters['shipped']:,} parameters "
+        f"(the untrained network had {parameters['stock']:,})"
+    )
+    console.print(f"  {folder.weights}", soft_wrap=True)
+    console.print(f"Next: ssfe predict {folder.path} IMAGE ...", soft_wrap=True)
+
+
+def evaluation_table(outcome: dict[str, Any]) -> Table:
+    """What ``ssfe evaluate`` prints."""
+    table = _metrics_table(f"{outcome['data']}: {outcome['images']:,} images")
+    _add(table, f"{outcome['model']}, {outcome['inference']}", outcome["metrics"])
+    return table
+
+
+def _metrics_table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("prediction")
+    for name in ("top-1", "top-5", "NLL", "ECE"):
+        table.add_column(name, justify="right")
+    return table
+
+
+def _add(table: Table, name: str, metrics: dict[str, float], bold: bool = False) -> None:
+    top5 = f"{metrics['top5']:.1%}" if "top5" in metrics else "-"
+    row = (name, f"{metrics['top1']:.1%}", top5, f"{metrics['nll']:.3f}", f"{metrics['ece']:.3f}")
+    table.add_row(*row, style="bold" if bold else None)

@@ -1,0 +1,1 @@
+"""Experiments: data, networks, methods, training, evaluation and run folders. What the command ``ssfe`` is made of."""

@@ -1,0 +1,54 @@
+"""From a PIL image to a uint8 tensor, with one error for everything that a damaged image can raise."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Literal, overload
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+import torch
+from torch import Tensor
+
+from ssfe.lab.errors import UserError
+
+# What Pillow raises for truncated, mislabelled or hostile files, by format.
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, PIL.Image.DecompressionBombError)
+
+
+@overload
+def decode(opener: Callable[[], PIL.Image.Image], mode: None, where: str) -> tuple[str, tuple[int, int]]: ...
+@overload
+def decode(opener: Callable[[], PIL.Image.Image], mode: Literal["RGB", "L"], where: str) -> Tensor: ...
+def decode(
+    opener: Callable[[], PIL.Image.Image], mode: Literal["RGB", "L"] | None, where: str
+) -> Tensor | tuple[str, tuple[int, int]]:
+    """Open an image and give it as uint8 (C, H, W), upright; with ``mode=None`` only its PIL mode and size.
+
+    Raises UserError naming ``where`` if the image cannot be read.
+    """
+    try:
+        with opener() as image:
+            if mode is None:
+                return image.mode, image.size
+            return pil_to_uint8(image, mode)
+    except DAMAGED as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"Cannot read the image {where} ({reason}): remove or replace it.") from error
+
+
+def pil_to_uint8(image: PIL.Image.Image, mode: Literal["RGB", "L"]) -> Tensor:
+    """The image, turned upright by its EXIF tag, as a uint8 tensor (3, H, W) for RGB or (1, H, W) for L.
+
+    16-bit grey images keep their upper 8 bits (Pillow alone would clip them); alpha is dropped.
+    """
+    image = PIL.ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    pixels = np.array(image.convert(mode))
+    return torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1).contiguous()

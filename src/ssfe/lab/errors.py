@@ -1,0 +1,10 @@
+"""The one exception that the command turns into a single line on the terminal."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A mistake the user can mend. The message is one line: what is wrong, and how to mend it.
+
+    The command prints it without a traceback and exits with status 2.
+    """

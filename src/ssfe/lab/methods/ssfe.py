@@ -1,0 +1,65 @@
+"""Self-supervised Feature Enhancement (arXiv 2106.04921), by way of the core."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+import ssfe
+from ssfe.lab.config import MethodOptions
+from ssfe.lab.methods.base import Method, Readings
+
+
+class FeatureEnhancement(Method):
+    """The joint loss over views of the features; aggregated, single or distilled inference, folded.
+
+    Raises:
+        ValueError: for options that contradict each other.
+    """
+
+    pretext = True
+
+    def __init__(self, options: MethodOptions, label_smoothing: float = 0.0) -> None:
+        if options.inference == "distilled" and not options.distill:
+            raise ValueError("inference=distilled needs the distilled head: add distill=true")
+        self.options = options
+        self.shipped = options.inference
+        self.views = options.transforms if options.views == "all" else 1
+        self.transform = ssfe.ChannelDiscard(
+            transforms=options.transforms,
+            scheme=options.scheme,
+            groups=options.groups,
+            identity=options.identity,
+            fraction=options.fraction,
+        )
+        self.criterion = ssfe.JointLoss(label_smoothing)
+
+    def prepare(self, network: nn.Module) -> nn.Module:
+        options = self.options
+        return ssfe.enhance(
+            network, self.transform, views=options.views, inference=options.inference, distill=options.distill
+        )
+
+    def loss(self, output: ssfe.JointLogits, labels: Tensor) -> Tensor:
+        return self.criterion(output, labels)
+
+    def training_readings(self, output: ssfe.JointLogits) -> Readings:
+        return Readings({self.shipped: output.class_logits(self.options.inference)}, _pretext(output))
+
+    def readings(self, network: nn.Module, images: Tensor) -> Readings:
+        with ssfe.joint_evaluation(network):
+            output: ssfe.JointLogits = network(images)
+        classes = {
+            "aggregated": output.class_logits("aggregated"),
+            "single": output.class_logits("single"),
+            "marginal": output.class_logits("marginal"),
+        }
+        if output.distilled is not None:
+            classes["distilled"] = output.distilled
+        return Readings(classes, _pretext(output))
+
+    def deploy(self, network: nn.Module) -> nn.Module:
+        return ssfe.fold(network)
+
+
+def _pretext(output: ssfe.JointLogits) -> tuple[Tensor, Tensor]:
+    return output.transform_logits(), output.views

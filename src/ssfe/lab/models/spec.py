@@ -1,0 +1,33 @@
+"""The arguments of ``timm.create_model`` as a value that goes to JSON and back."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from ssfe.lab.errors import UserError
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A network as exactly ``timm.create_model(spec.name, **spec.kwargs)``, without weights.
+
+    ``kwargs`` holds what JSON can: a spec read back equals the one written.
+    """
+
+    name: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"name": ..., "kwargs": {...}}``, independent of the spec."""
+        return {"name": self.name, "kwargs": copy.deepcopy(self.kwargs)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ModelSpec:
+        """The inverse of ``to_dict``. Raises UserError for a dict of another form."""
+        if set(data) != {"name", "kwargs"} or not isinstance(data["name"], str) or not isinstance(data["kwargs"], dict):
+            raise UserError(
+                f'a model is described by {{"name": ..., "kwargs": {{...}}}}, not by the keys {sorted(data)}'
+            )
+        return cls(data["name"], copy.deepcopy(data["kwargs"]))

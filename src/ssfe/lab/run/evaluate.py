@@ -1,0 +1,61 @@
+"""``ssfe evaluate``: measure a shipped model, from the run folder alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ssfe.lab.config import DataOptions
+from ssfe.lab.data import load_data, load_test
+from ssfe.lab.methods import Readings
+from ssfe.lab.run.device import find_device
+from ssfe.lab.run.folder import RunFolder
+from ssfe.lab.run.metrics import measure
+from ssfe.lab.run.model_file import load_shipped
+from ssfe.lab.training.loader import evaluation_loader, worker_count
+
+
+def evaluate(
+    folder: RunFolder,
+    data: str | None,
+    *,
+    data_dir: Path | None = None,
+    limit_test: int | None = None,
+    batch_size: int = 128,
+    workers: int | None = None,
+    accelerator: str = "auto",
+) -> dict[str, Any]:
+    """The metrics of the shipped model on the run's test images, or on those of ``data``.
+
+    Returns:
+        ``data``, ``images`` (their number), ``model``, ``inference`` and ``metrics``: top1, top5, nll, ece.
+
+    Raises:
+        UserError: if the run has no model, or the data cannot be read or has other classes.
+    """
+    network, card = load_shipped(folder)
+    options = folder.read_options()
+    loading = options.loading
+    if data is None:
+        if data_dir is not None or limit_test is not None:
+            loading = replace(loading, data_dir=data_dir or loading.data_dir, limit_test=limit_test or loading.limit_test)
+        name, split = options.data, load_data(options.data, loading, seed=options.seed).test
+    else:
+        asked = DataOptions(data_dir=data_dir or loading.data_dir, limit_test=limit_test)
+        images = load_test(data, asked, seed=options.seed, classes=card.classes)
+        name, split = images.name, images.images
+    device = find_device(accelerator)
+    network = network.to(device)
+    preprocessing = card.preprocessing
+    batches = evaluation_loader(
+        split, preprocessing.eval_transform(), batch_size, worker_count(workers, split.in_memory)
+    )
+    metrics = measure(batches, lambda x: Readings({"shipped": network(preprocessing.normalize(x))}), device)
+    return {
+        "data": name,
+        "images": len(split),
+        "model": options.model,
+        "inference": card.inference,
+        "metrics": metrics["shipped"],
+    }

@@ -1,0 +1,85 @@
+"""The model that is shipped: safetensors weights of a stock network, and a card that says how to build and feed it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors
+import timm
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from ssfe.lab.data import Preprocessing
+from ssfe.lab.errors import UserError
+from ssfe.lab.models import ModelSpec
+from ssfe.lab.run.folder import RunFolder, write_json, write_whole
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Everything beside the weights.
+
+    Attributes:
+        spec: the arguments of ``timm.create_model``.
+        classes: the class names, by index.
+        preprocessing: from an image to the network's input.
+        method: what it was trained with.
+        inference: the reading that was folded in.
+    """
+
+    spec: ModelSpec
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    method: str
+    inference: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in model.json."""
+        return {
+            "create_model": {"model_name": self.spec.name, **self.spec.kwargs},
+            "preprocessing": self.preprocessing.to_dict(),
+            "method": self.method,
+            "inference": self.inference,
+            "classes": list(self.classes),
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> ModelCard:
+        """The inverse of :meth:`to_dict`."""
+        arguments = dict(content["create_model"])
+        return cls(
+            spec=ModelSpec(arguments.pop("model_name"), arguments),
+            classes=tuple(content["classes"]),
+            preprocessing=Preprocessing.from_dict(content["preprocessing"]),
+            method=content["method"],
+            inference=content["inference"],
+        )
+
+
+def save_shipped(folder: RunFolder, network: nn.Module, card: ModelCard) -> None:
+    """Write model.safetensors and model.json."""
+    write_whole(folder.weights, lambda path: save_model(network, str(path), {"format": "pt"}))
+    write_json(folder.card, card.to_dict())
+
+
+def load_shipped(folder: RunFolder) -> tuple[nn.Module, ModelCard]:
+    """The shipped network in evaluation mode, and its card.
+
+    Raises:
+        UserError: if the run has no finished model, or its files do not fit together.
+    """
+    if not folder.path.is_dir():
+        raise UserError(f"no such run folder: {folder.path}")
+    if not folder.card.exists() or not folder.weights.exists():
+        hint = "continue it with ssfe train --resume" if folder.checkpoint.exists() else "give the --output folder of ssfe train"
+        raise UserError(f"{folder.path} holds no finished model (model.json, model.safetensors): {hint} first")
+    try:
+        card = ModelCard.from_dict(json.loads(folder.card.read_text()))
+        network = timm.create_model(card.spec.name, **card.spec.kwargs)
+        load_model(network, str(folder.weights))
+    except (KeyError, TypeError, RuntimeError, json.JSONDecodeError, safetensors.SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"the model in {folder.path} cannot be read ({reason}): model.json or model.safetensors is damaged") from error
+    return network.eval(), card

@@ -1,0 +1,75 @@
+"""Options of a run: checked, resolved, and compared with those of a run to be continued."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ssfe.lab.config import TrainOptions
+from ssfe.lab.data import DataSplits
+from ssfe.lab.errors import UserError
+from ssfe.lab.models import ModelSpec
+
+_LEARNING_RATE = {"sgd": 0.1, "adamw": 1e-3}
+_WEIGHT_DECAY = {"sgd": 5e-4, "adamw": 0.05}
+_FREE_ON_RESUME = {"progress", "workers"}
+
+
+def check_options(options: TrainOptions) -> None:
+    """Check the numbers that no other part checks.
+
+    Raises:
+        UserError: naming the option, its value and its range.
+    """
+    optimization = options.optimization
+    rules = [
+        ("epochs", options.epochs, options.epochs >= 1, "at least 1"),
+        ("lr", optimization.lr, optimization.lr is None or optimization.lr > 0, "positive"),
+        ("momentum", optimization.momentum, 0 <= optimization.momentum < 1, "in [0, 1)"),
+        ("weight_decay", optimization.weight_decay, (optimization.weight_decay or 0) >= 0, "not negative"),
+        ("warmup_epochs", optimization.warmup_epochs, optimization.warmup_epochs >= 0, "not negative"),
+        ("clip_grad", optimization.clip_grad, optimization.clip_grad is None or optimization.clip_grad > 0, "positive"),
+        ("ema", optimization.ema, 0 <= optimization.ema < 1, "in [0, 1)"),
+        ("label_smoothing", options.augmentation.label_smoothing, 0 <= options.augmentation.label_smoothing < 1, "in [0, 1)"),
+    ]
+    for name, value, holds, wanted in rules:
+        if not holds:
+            raise UserError(f"{name}={value} must be {wanted}")
+
+
+def resolve(options: TrainOptions, splits: DataSplits, spec: ModelSpec) -> TrainOptions:
+    """The options with every default that depends on data or network filled in."""
+    optimization = options.optimization
+    lr = _LEARNING_RATE[optimization.optimizer]
+    if optimization.optimizer == "sgd":
+        lr *= options.loading.batch_size / 128
+    decay = _WEIGHT_DECAY[optimization.optimizer]
+    return replace(
+        options,
+        data=str(Path(options.data).resolve()) if Path(options.data).exists() else options.data,
+        model=options.model or spec.name,
+        loading=replace(options.loading, image_size=splits.image_size),
+        augmentation=replace(
+            options.augmentation, flip=splits.flip if options.augmentation.flip is None else options.augmentation.flip
+        ),
+        optimization=replace(
+            optimization,
+            lr=lr if optimization.lr is None else optimization.lr,
+            weight_decay=decay if optimization.weight_decay is None else optimization.weight_decay,
+        ),
+    )
+
+
+def check_same(asked: TrainOptions, stored: TrainOptions) -> None:
+    """Check that a run is continued with its own options.
+
+    Raises:
+        UserError: naming the first option that differs.
+    """
+    before = stored.to_flat()
+    for name, value in asked.to_flat().items():
+        if name not in _FREE_ON_RESUME and value != before[name]:
+            raise UserError(
+                f"the run was started with {name}={before[name]}, not {value}: leave {name} out to continue it, or start a "
+                "new run without --resume"
+            )

@@ -1,0 +1,156 @@
+"""``ssfe predict``: class names and probabilities for image files, from the run folder alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from ssfe.lab.data import FileImages
+from ssfe.lab.data.preprocessing import Transform
+from ssfe.lab.errors import UserError
+from ssfe.lab.run.device import find_device
+from ssfe.lab.run.folder import RunFolder
+from ssfe.lab.run.model_file import load_shipped
+from ssfe.lab.training.loader import worker_count
+
+
+class ReadableImages(Dataset[tuple[Tensor | None, str]]):
+    """Network inputs from files: (image, path), or (None, what is wrong) for a file that cannot be read."""
+
+    def __init__(self, paths: list[Path], transform: Transform) -> None:
+        self.files = FileImages([str(path) for path in paths], torch.zeros(len(paths), dtype=torch.int64))
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor | None, str]:
+        try:
+            return self.transform(self.files[index][0]), self.files.paths[index]
+        except (UserError, OSError) as error:
+            return None, str(error)
+
+
+def predict(
+    folder: RunFolder,
+    images: list[Path],
+    *,
+    form: str = "csv",
+    top: int | None = None,
+    output: Path | None = None,
+    batch_size: int = 128,
+    workers: int | None = None,
+    accelerator: str = "auto",
+) -> list[str]:
+    """Classify images, and go on past those that cannot be read.
+
+    Args:
+        folder: of a finished run.
+        images: files, or folders that are searched through for images.
+        form: ``"csv"`` (columns file, prediction, probability, then one per class) or ``"jsonl"``.
+        top: give the probabilities of this many classes only (CSV: as ``class=probability`` columns).
+        output: file to write; None: standard output.
+
+    Returns:
+        One line for each image that could not be read.
+
+    Raises:
+        UserError: if the run has no model, or there is nothing to classify.
+    """
+    network, card = load_shipped(folder)
+    if top is not None and not 1 <= top <= len(card.classes):
+        raise UserError(f"top={top} must lie between 1 and the {len(card.classes)} classes of the run")
+    paths = find_images(images)
+    device = find_device(accelerator)
+    network = network.to(device)
+    loader = DataLoader(
+        ReadableImages(paths, card.preprocessing.eval_transform()),
+        batch_size=batch_size,
+        num_workers=worker_count(workers, in_memory=len(paths) <= batch_size),
+        collate_fn=list,
+    )
+    failed: list[str] = []
+    with _opened(output) as file:
+        write = _csv_writer(file, card.classes, top) if form == "csv" else _jsonl_writer(file, card.classes, top)
+        for batch in loader:
+            failed += [reason for image, reason in batch if image is None]
+            readable = [(image, path) for image, path in batch if image is not None]
+            if not readable:
+                continue
+            inputs = torch.stack([image for image, _ in readable]).to(device)
+            with torch.inference_mode():
+                logits = network(card.preprocessing.normalize(inputs))
+            for (_, path), probabilities in zip(readable, logits.float().softmax(-1).cpu(), strict=True):
+                write(path, probabilities)
+    return failed
+
+
+def find_images(given: list[Path]) -> list[Path]:
+    """The files among ``given``, and the images in its folders, sorted within each folder.
+
+    Raises:
+        UserError: for a path that does not exist or a folder without images.
+    """
+    found: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS and file.is_file())
+            if not inside:
+                raise UserError(f"{path} holds no image ({', '.join(IMG_EXTENSIONS)})")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise UserError(f"no such file or folder: {path}")
+    return found
+
+
+def _csv_writer(file: TextIO, classes: tuple[str, ...], top: int | None) -> Any:
+    writer = csv.writer(file)
+    shown = [f"class{rank}" for rank in range(1, top + 1)] if top else list(classes)
+    ranked = [name for rank in shown for name in (rank, f"{rank}_probability")] if top else shown
+    writer.writerow(["file", "prediction", "probability", *ranked])
+
+    def write(path: str, probabilities: Tensor) -> None:
+        best = int(probabilities.argmax())
+        if top:
+            values, order = probabilities.topk(top)
+            cells = [cell for p, i in zip(values.tolist(), order.tolist(), strict=True) for cell in (classes[i], f"{p:.6f}")]
+        else:
+            cells = [f"{p:.6f}" for p in probabilities.tolist()]
+        writer.writerow([path, classes[best], f"{float(probabilities[best]):.6f}", *cells])
+
+    return write
+
+
+def _jsonl_writer(file: TextIO, classes: tuple[str, ...], top: int | None) -> Any:
+    def write(path: str, probabilities: Tensor) -> None:
+        values, order = probabilities.topk(top or len(classes))
+        ranked = {classes[i]: round(p, 6) for p, i in zip(values.tolist(), order.tolist(), strict=True)}
+        best = next(iter(ranked))
+        row = {"file": path, "prediction": best, "probability": ranked[best], "probabilities": ranked}
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    return write
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[TextIO]:
+    if output is None:
+        yield sys.stdout
+        return
+    try:
+        with output.open("w", newline="") as file:
+            yield file
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise UserError(f"cannot write {output}: {error.strerror}") from error

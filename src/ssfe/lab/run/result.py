@@ -1,0 +1,70 @@
+"""result.json: what came out of a run, for people and programs."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from ssfe.lab.config import TrainOptions
+from ssfe.lab.data import DataSplits
+from ssfe.lab.methods import Method
+from ssfe.lab.training.fit import Fitted
+
+_PACKAGES = ("ssfe", "torch", "torchvision", "timm", "lightning")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Metrics by reading (see :func:`~ssfe.lab.run.metrics.measure`) and parameter counts."""
+
+    val: dict[str, dict[str, float]]
+    test: dict[str, dict[str, float]]
+    training_parameters: int
+    shipped_parameters: int
+    stock_parameters: int
+
+
+def make_result(
+    options: TrainOptions, splits: DataSplits, method: Method, fitted: Fitted, outcome: Outcome
+) -> dict[str, Any]:
+    """The content of result.json. Accuracies and ECE are shares in [0, 1], NLL is in nats."""
+    rate = fitted.images / fitted.seconds if fitted.seconds else 0.0
+    return {
+        "data": {
+            "name": splits.name,
+            "classes": len(splits.classes),
+            "images": {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)},
+            "image_size": splits.image_size,
+            "channels": splits.channels,
+        },
+        "model": options.model,
+        "method": options.method,
+        "seed": options.seed,
+        "epochs": options.epochs,
+        "shipped_inference": method.shipped,
+        "test": outcome.test,
+        "val": outcome.val,
+        "parameters": {
+            "training": outcome.training_parameters,
+            "shipped": outcome.shipped_parameters,
+            "stock": outcome.stock_parameters,
+        },
+        "throughput": {
+            "images_per_second": rate,
+            "views_per_second": rate * method.views,
+            "images_per_step": min(options.loading.batch_size, len(splits.train)),
+            "views_per_image": method.views,
+        },
+        "seconds": fitted.seconds,
+        "machine": {
+            "device": torch.cuda.get_device_name(fitted.device) if fitted.device.type == "cuda" else fitted.device.type,
+            "precision": fitted.precision,
+            "threads": torch.get_num_threads(),
+            "python": platform.python_version(),
+            "versions": {package: version(package) for package in _PACKAGES},
+        },
+    }

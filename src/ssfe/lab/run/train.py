@@ -1,0 +1,192 @@
+"""``ssfe train``: from options to a finished run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ssfe.lab.config import TrainOptions
+from ssfe.lab.data import DataSplits, Preprocessing, load_data, preprocessing_for
+from ssfe.lab.errors import UserError
+from ssfe.lab.methods import Method, Readings, make_method
+from ssfe.lab.models import ModelSpec, build_model, choose_model
+from ssfe.lab.run.folder import RunFolder, new_run_folder
+from ssfe.lab.run.metrics import measure
+from ssfe.lab.run.model_file import ModelCard, save_shipped
+from ssfe.lab.run.options import check_options, resolve
+from ssfe.lab.run.result import Outcome, make_result
+from ssfe.lab.seeds import derive_seed
+from ssfe.lab.training.fit import Fitted, fit
+from ssfe.lab.training.loader import evaluation_loader, worker_count
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything a run needs, built from its options.
+
+    Attributes:
+        options: resolved: fed back, they give the same run.
+        network: prepared by the method.
+    """
+
+    options: TrainOptions
+    splits: DataSplits
+    preprocessing: Preprocessing
+    spec: ModelSpec
+    method: Method
+    network: nn.Module
+    stock_parameters: int
+    notes: tuple[str, ...]
+
+
+def prepare(options: TrainOptions) -> Experiment:
+    """Load the data, build the network and prepare it.
+
+    Raises:
+        UserError: for whatever in the options or the data cannot be trained on.
+    """
+    check_options(options)
+    splits = load_data(options.data, options.loading, seed=options.seed)
+    spec, note = choose_model(
+        options.model,
+        image_size=splits.image_size,
+        channels=splits.channels,
+        num_classes=len(splits.classes),
+        pretrained=options.pretrained,
+        model_args=options.model_args,
+    )
+    # The method draws nothing, so that all methods start from the same weights.
+    torch.manual_seed(derive_seed(options.seed, "weights"))
+    network = build_model(spec, splits.image_size, pretrained=options.pretrained)
+    stock_parameters = sum(parameter.numel() for parameter in network.parameters())
+    pretrained_cfg = getattr(network, "pretrained_cfg", None) if options.pretrained else None
+    try:
+        method = make_method(options.method, options.enhancement, options.augmentation)
+        network = method.prepare(network)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{options.model or spec.name} with method {options.method}: {error}") from error
+    return Experiment(
+        options=resolve(options, splits, spec),
+        splits=splits,
+        preprocessing=preprocessing_for(splits, pretrained_cfg),
+        spec=spec,
+        method=method,
+        network=network,
+        stock_parameters=stock_parameters,
+        notes=(*splits.notes, note),
+    )
+
+
+def train(options: TrainOptions, output: Path | None, say: Say) -> tuple[RunFolder, dict[str, object]]:
+    """Train a new run in the folder ``output`` (default: a new one under ``runs/``).
+
+    Returns:
+        The run folder and the content of its result.json.
+
+    Raises:
+        UserError: for mistakes of the user. Interrupted: when stopped by a signal, after a checkpoint.
+    """
+    experiment = prepare(options)
+    folder = RunFolder(output) if output is not None else new_run_folder(experiment.options)
+    folder.create()
+    folder.write_options(experiment.options)
+    return folder, _run(experiment, folder, say)
+
+
+def resume(folder: RunFolder, options: TrainOptions, say: Say) -> dict[str, object]:
+    """Continue an interrupted run to the very result that it would have had.
+
+    Args:
+        folder: of the run.
+        options: of the run; only those of ``engine.progress`` and ``loading.workers`` may differ from its config.yaml.
+
+    Raises:
+        UserError: if the run cannot be continued with these options. Interrupted: see :func:`train`.
+    """
+    experiment = prepare(options)
+    say(f"continuing {folder.path}" if folder.checkpoint.exists() else f"starting {folder.path} anew: it has no checkpoint yet")
+    return _run(experiment, folder, say)
+
+
+def _run(experiment: Experiment, folder: RunFolder, say: Say) -> dict[str, object]:
+    for line in describe(experiment, folder):
+        say(line)
+    fitted = fit(
+        experiment.network,
+        experiment.method,
+        experiment.splits,
+        experiment.preprocessing,
+        experiment.options,
+        metrics=folder.metrics,
+        checkpoint=folder.checkpoint,
+        say=say,
+    )
+    return finish(experiment, folder, fitted)
+
+
+def finish(experiment: Experiment, folder: RunFolder, fitted: Fitted) -> dict[str, object]:
+    """Fold, evaluate every reading once on validation and test images, and write model and result."""
+    network = experiment.network.to(fitted.device).eval()
+    shipped = experiment.method.deploy(network).to(fitted.device).eval()
+    outcome = Outcome(
+        val=_measure(experiment, network, shipped, fitted, "val"),
+        test=_measure(experiment, network, shipped, fitted, "test"),
+        training_parameters=sum(parameter.numel() for parameter in network.parameters()),
+        shipped_parameters=sum(parameter.numel() for parameter in shipped.parameters()),
+        stock_parameters=experiment.stock_parameters,
+    )
+    card = ModelCard(
+        spec=experiment.spec,
+        classes=experiment.splits.classes,
+        preprocessing=experiment.preprocessing,
+        method=experiment.options.method,
+        inference=experiment.method.shipped,
+    )
+    save_shipped(folder, shipped.to("cpu", memory_format=torch.contiguous_format), card)
+    result = make_result(experiment.options, experiment.splits, experiment.method, fitted, outcome)
+    folder.write_result(result)
+    return result
+
+
+def describe(experiment: Experiment, folder: RunFolder) -> list[str]:
+    """What is about to be trained, in a few lines."""
+    options, splits, method = experiment.options, experiment.splits, experiment.method
+    size = f"{splits.channels}x{splits.image_size}x{splits.image_size}"
+    batch = min(options.loading.batch_size, len(splits.train))
+    lines = [
+        f"data    {splits.name}: {len(splits.train):,} training, {len(splits.val):,} validation and {len(splits.test):,} test "
+        f"images, {size}, {len(splits.classes)} classes",
+        f"model   {experiment.notes[-1]}; {experiment.stock_parameters / 1e6:.2f} M parameters",
+        *(f"note    {note}" for note in experiment.notes[:-1]),
+    ]
+    if method.pretext:
+        views = f"{batch} images = {batch * method.views} views" if method.views > 1 else f"{batch} images, one view of each"
+        lines.append(
+            f"method  ssfe: {options.enhancement.transforms} views of the features, scheme {options.enhancement.scheme}; "
+            f"a step takes {views}"
+        )
+    else:
+        lines.append(f"method  plain training; a step takes {batch} images")
+    return [*lines, f"folder  {folder.path}"]
+
+
+def _measure(
+    experiment: Experiment, network: nn.Module, shipped: nn.Module, fitted: Fitted, part: str
+) -> dict[str, dict[str, float]]:
+    split = getattr(experiment.splits, part)
+    loading = experiment.options.loading
+    workers = worker_count(loading.workers, split.in_memory)
+    batches = evaluation_loader(split, experiment.preprocessing.eval_transform(), 2 * loading.batch_size, workers)
+
+    def readings(images: torch.Tensor) -> Readings:
+        inputs = experiment.preprocessing.normalize(images)
+        every = experiment.method.readings(network, inputs)
+        return replace(every, classes={"shipped": shipped(inputs), **every.classes})
+
+    return measure(batches, readings, fitted.device)

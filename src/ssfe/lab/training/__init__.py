@@ -1,0 +1,1 @@
+"""The training engine: Lightning's Trainer over our data order, optimization, checkpoints and log."""

@@ -1,0 +1,141 @@
+"""Training a prepared network with Lightning, from the start or from a checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, TQDMProgressBar
+from torch import nn
+
+from ssfe.lab.config import EngineOptions, TrainOptions
+from ssfe.lab.data import DataSplits, Preprocessing, batch_transform, train_transform
+from ssfe.lab.methods import Method
+from ssfe.lab.training.epoch_log import EpochLog
+from ssfe.lab.training.interrupt import Checkpoints, StopRequest
+from ssfe.lab.training.loader import AugmentedImages, EpochBatches, TrainLoader, evaluation_loader, worker_count
+from ssfe.lab.training.module import Classification
+from ssfe.lab.training.quiet import SILENT, quiet_lightning
+
+_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training leaves besides the network's weights.
+
+    Attributes:
+        device: where it ran.
+        precision: the arithmetic used: fp32, bf16 or fp16.
+        seconds: of training, all sessions of the run together, validation left out.
+        images: images trained on, epochs included.
+    """
+
+    device: torch.device
+    precision: str
+    seconds: float
+    images: int
+
+
+def fit(
+    network: nn.Module,
+    method: Method,
+    splits: DataSplits,
+    preprocessing: Preprocessing,
+    options: TrainOptions,
+    *,
+    metrics: Path,
+    checkpoint: Path,
+    say: Callable[[str], None],
+) -> Fitted:
+    """Train ``network`` in place; continue from ``checkpoint`` if that exists.
+
+    Afterwards the network holds the weights to evaluate: those of the last epoch, averaged where ``ema`` is on.
+
+    Args:
+        network: as ``method`` prepared it.
+        options: resolved.
+        metrics: metrics.csv, a row per epoch.
+        checkpoint: written after every epoch and on interruption.
+        say: prints a line.
+
+    Raises:
+        Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
+    """
+    quiet_lightning()
+    loader = _train_loader(splits, preprocessing, options)
+    module = Classification(
+        network.to(memory_format=torch.channels_last) if options.engine.channels_last else network,
+        method,
+        preprocessing,
+        batch_transform(options.augmentation, len(splits.classes)),
+        options,
+        len(loader),
+    )
+    log = EpochLog(metrics, say)
+    request = StopRequest()
+    trainer = _trainer(options, [*_averaging(options), log, Checkpoints(checkpoint, request, log)], checkpoint.parent)
+    precision = resolve_precision(options.engine, trainer.strategy.root_device)
+    if options.engine.compile:
+        network.compile()
+    workers = worker_count(options.loading.workers, splits.val.in_memory)
+    validation = evaluation_loader(splits.val, preprocessing.eval_transform(), 2 * options.loading.batch_size, workers)
+    resumed = str(checkpoint) if checkpoint.exists() else None
+    with request.handlers_restored():
+        trainer.fit(module, loader, validation, ckpt_path=resumed, weights_only=True)
+    _load_evaluated_weights(module, checkpoint)
+    images = options.epochs * len(loader) * loader.batches.batch_size
+    return Fitted(trainer.strategy.root_device, precision, log.seconds, images)
+
+
+def resolve_precision(engine: EngineOptions, device: torch.device) -> str:
+    """fp32, bf16 or fp16. ``auto`` is bf16 where the hardware multiplies bfloat16 matrices: CUDA from compute capability
+    8.0, CPUs with AMX. (On CPUs with AVX512-BF16 alone it was slower than float32.)"""
+    if engine.precision != "auto":
+        return engine.precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
+    return "bf16" if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else "fp32"
+
+
+def _train_loader(splits: DataSplits, preprocessing: Preprocessing, options: TrainOptions) -> TrainLoader:
+    transform = train_transform(preprocessing, options.augmentation, splits.flip)
+    return TrainLoader(
+        AugmentedImages(splits.train, transform, options.seed),
+        EpochBatches(len(splits.train), options.loading.batch_size, options.seed),
+        worker_count(options.loading.workers, splits.train.in_memory),
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _averaging(options: TrainOptions) -> list[pl.Callback]:
+    return [EMAWeightAveraging(decay=options.optimization.ema)] if options.optimization.ema else []
+
+
+def _trainer(options: TrainOptions, callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
+    engine = options.engine
+    bar = engine.progress == "bar" or (engine.progress == "auto" and sys.stderr.isatty())
+    probe = pl.Trainer(accelerator=engine.accelerator, devices=1, **SILENT)
+    precision = resolve_precision(engine, probe.strategy.root_device)
+    return pl.Trainer(
+        accelerator=engine.accelerator,
+        devices=1,
+        precision=_PRECISIONS[precision],  # type: ignore[arg-type]
+        max_epochs=options.epochs,
+        gradient_clip_val=options.optimization.clip_grad,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        callbacks=[*callbacks, TQDMProgressBar(leave=False)] if bar else callbacks,
+        **{**SILENT, "enable_progress_bar": bar},
+    )
+
+
+def _load_evaluated_weights(module: Classification, checkpoint: Path) -> None:
+    # Where EMA is on, the checkpoint's state_dict is the average; where it is off, these are the weights already there.
+    # Read from the file so that a run resumed after its last epoch ends with the same weights as one that went through.
+    module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])

@@ -1,0 +1,122 @@
+"""Batches whose order and augmentation follow from the seed, the epoch and the image: resumable at any step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ssfe.lab.data import ImageSplit
+from ssfe.lab.data.preprocessing import Transform
+from ssfe.lab.seeds import derive_seed, seed_cpu
+
+Place: TypeAlias = tuple[int, int]
+"""(epoch, index): which image, and in which epoch it is seen."""
+
+
+class AugmentedImages(Dataset[tuple[Tensor, int]]):
+    """Training images, each transformed by randomness that follows from (seed, epoch, index) alone."""
+
+    def __init__(self, split: ImageSplit, transform: Transform, seed: int) -> None:
+        self.split = split
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, place: Place) -> tuple[Tensor, int]:
+        epoch, index = place
+        image, label = self.split[index]
+        seed_cpu(derive_seed(self.seed, "image", epoch, index))
+        return self.transform(image), label
+
+
+class EvaluationImages(Dataset[tuple[Tensor, int]]):
+    """Images as the network sees them outside training."""
+
+    def __init__(self, split: ImageSplit, transform: Transform) -> None:
+        self.split = split
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image, label = self.split[index]
+        return self.transform(image), label
+
+
+class EpochBatches(Sampler[list[Place]]):
+    """Batches of one epoch, in an order that follows from (seed, epoch); the last incomplete batch is left out.
+
+    ``epoch`` is set by the engine before each epoch, ``start`` is the first batch to give.
+    """
+
+    def __init__(self, images: int, batch_size: int, seed: int) -> None:
+        self.images = images
+        self.batch_size = min(batch_size, images)
+        self.seed = seed
+        self.epoch = 0
+        self.start = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.images // self.batch_size
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
+        order = torch.randperm(self.images, generator=generator).tolist()
+        start, self.start = self.start, 0
+        for batch in range(start, len(self)):
+            yield [(self.epoch, index) for index in order[batch * self.batch_size : (batch + 1) * self.batch_size]]
+
+
+class TrainLoader(DataLoader[tuple[Tensor, int]]):
+    """A data loader that a checkpoint can bring back to the middle of an epoch.
+
+    ``batches_done`` is kept by the engine: the batches of the current epoch that the network has been trained on, which
+    with worker processes is fewer than were loaded.
+    """
+
+    batches_done = 0
+
+    def __init__(self, images: AugmentedImages, batches: EpochBatches, workers: int, pin_memory: bool) -> None:
+        super().__init__(
+            images,
+            batch_sampler=batches,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+            # Of its own, so that starting an epoch draws nothing from the default generator.
+            generator=torch.Generator().manual_seed(0),
+        )
+        self.batches = batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the epoch, for Lightning's checkpoint."""
+        return {"batches_done": self.batches_done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Begin the next epoch at the stored position."""
+        self.batches_done = state["batches_done"] % len(self.batches)
+        self.batches.start = self.batches_done
+
+
+def evaluation_loader(split: ImageSplit, transform: Transform, batch_size: int, workers: int) -> DataLoader[Any]:
+    """All images of a split once, in order: uint8 images (B, C, S, S) and labels (B,)."""
+    return DataLoader(EvaluationImages(split, transform), batch_size=batch_size, num_workers=workers)
+
+
+def worker_count(asked: int | None, in_memory: bool) -> int:
+    """How many processes load images: as asked, else none for images in memory, else one per core, up to 8."""
+    if asked is not None:
+        return asked
+    return 0 if in_memory else min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)

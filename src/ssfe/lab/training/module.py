@@ -1,0 +1,89 @@
+"""The Lightning module: one training step of any method, and the per-epoch validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssfe.lab.config import TrainOptions
+from ssfe.lab.data import Preprocessing
+from ssfe.lab.data.transforms import BatchTransform
+from ssfe.lab.methods import Method
+from ssfe.lab.seeds import derive_seed
+from ssfe.lab.training.optimization import make_optimizer, make_schedule
+from ssfe.lab.training.tally import Tally
+
+
+class Classification(pl.LightningModule):
+    """Trains a network by a method on batches of uint8 images (B, C, S, S) and labels (B,).
+
+    Args:
+        network: the network as the method prepared it.
+        method: see :class:`~ssfe.lab.methods.Method`.
+        preprocessing: normalises a batch on the device.
+        mix: MixUp or CutMix, or None.
+        options: of the run, resolved.
+        steps_per_epoch: batches in an epoch.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        method: Method,
+        preprocessing: Preprocessing,
+        mix: BatchTransform | None,
+        options: TrainOptions,
+        steps_per_epoch: int,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.method = method
+        self.preprocessing = preprocessing
+        self.mix = mix
+        self.options = options
+        self.steps_per_epoch = steps_per_epoch
+        self.training_tally = Tally()
+        self.validation_tally = Tally()
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer, with its schedule stepped after every batch."""
+        options = self.options.optimization
+        optimizer = make_optimizer(self.network, options)
+        warmup = round(options.warmup_epochs * self.steps_per_epoch)
+        schedule = make_schedule(optimizer, warmup, self.options.epochs * self.steps_per_epoch)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Make the step's randomness (mixing, sampled views, dropout) follow from (seed, step) alone."""
+        torch.manual_seed(derive_seed(self.options.seed, "step", self.global_step))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The method's loss on one batch."""
+        images, labels = self._input(batch[0]), batch[1]
+        targets = labels
+        if self.mix is not None:
+            images, targets = self.mix(images, labels)
+            labels = targets.argmax(-1)
+        output = self.network(images)
+        loss = self.method.loss(output, targets)
+        with torch.no_grad():
+            self.training_tally.add(self.method.training_readings(output), self._shipped, labels, loss)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Accuracy and NLL of the reading that is shipped."""
+        images, labels = self._input(batch[0]), batch[1]
+        logits = self.network(images).float()
+        self.validation_tally.add_logits(logits, labels, F.cross_entropy(logits, labels))
+
+    @property
+    def _shipped(self) -> str:
+        return self.method.shipped
+
+    def _input(self, images: Tensor) -> Tensor:
+        batch = self.preprocessing.normalize(images)
+        return batch.to(memory_format=torch.channels_last) if self.options.engine.channels_last else batch

@@ -1,0 +1,50 @@
+"""The smallest networks that have what real ones have."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class TinyNet(nn.Module):
+    """Convolution, batch norm, dropout, pooling, linear classifier; 13 channels, so that groups are uneven."""
+
+    def __init__(self, classes: int = 5, channels: int = 13, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, stride=2), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(channels, classes)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        return self.stem(images).mean((2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.dropout(self.forward_features(images)))
+
+
+class ConvHeadNet(nn.Module):
+    """A 1x1 convolution for a classifier, then pooling, as in SqueezeNet and resnetv2."""
+
+    def __init__(self, classes: int = 5, channels: int = 12, bias: bool = True) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, stride=2), nn.BatchNorm2d(channels), nn.ReLU())
+        self.head = nn.Conv2d(channels, classes, 1, bias=bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.stem(images)).mean((2, 3))
+
+
+class TokenNet(nn.Module):
+    """A classifier applied to tokens (B, T, C), averaged afterwards."""
+
+    def __init__(self, classes: int = 5, channels: int = 12) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, channels, 4, stride=4)
+        self.head = nn.Linear(channels, classes, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.embed(images).flatten(2).mT.relu()).mean(1)
+
+
+def images(batch: int = 4, size: int = 8, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(batch, 3, size, size, dtype=dtype)

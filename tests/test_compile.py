@@ -1,0 +1,84 @@
+"""torch.compile of an enhanced network: no graph breaks, no recompilation, the same numbers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssfe import ChannelDiscard, JointLogits, JointLoss, enhance, fold
+
+from .reference import classifier as reference
+from .reference.networks import ConvHeadNet, TinyNet, images
+
+
+@pytest.fixture(autouse=True)
+def fresh_dynamo() -> Iterator[None]:
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        yield
+    torch._dynamo.reset()
+
+
+def train(model: nn.Module, twin: nn.Module, own: nn.Module) -> None:
+    """Steps of the compiled network and of its eager twin, side by side; ``own`` holds the compiled one's weights."""
+    loss = JointLoss(0.1)
+    optimizers = [torch.optim.SGD(network.parameters(), 0.05) for network in (own, twin)]
+    for number in range(3):
+        x, labels = images(), torch.randint(5, (4,))
+        losses = []
+        for network, optimizer in zip((model, twin), optimizers, strict=True):
+            torch.manual_seed(number)
+            optimizer.zero_grad()
+            losses.append(loss(network(x), labels))
+            losses[-1].backward()
+            optimizer.step()
+        torch.testing.assert_close(losses[0], losses[1])
+    compiled_state = {key.removeprefix("_orig_mod."): value for key, value in own.state_dict().items()}
+    torch.testing.assert_close(compiled_state, dict(twin.state_dict()), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["torch.compile", "model.compile"])
+@pytest.mark.parametrize("views", ["all", "sampled"])
+@pytest.mark.parametrize("network", [TinyNet, ConvHeadNet])
+def test_trains_as_the_eager_network(network: type[nn.Module], views: Any, in_place: bool) -> None:
+    model = enhance(network(), views=views, distill=True)
+    twin = copy.deepcopy(model)
+    own = model
+    if in_place:
+        model.compile(backend="aot_eager", fullgraph=True)
+    else:
+        model = torch.compile(model, backend="aot_eager", fullgraph=True)
+    train(model, twin, own)
+    x = images()
+    with torch._dynamo.config.patch(error_on_recompile=False):  # once, for the other mode
+        first = model.eval()(x)
+    torch.testing.assert_close(first, twin.eval()(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(x.flip(0)), first.flip(0))
+    torch.testing.assert_close(fold(own)(x), first)
+    assert isinstance(model.train()(x), JointLogits)
+
+
+def test_inductor() -> None:
+    """The default backend, with the loss inside the graph; its views come from a generator of its own."""
+    model = enhance(TinyNet(), ChannelDiscard(3, "drop_fraction"), views="sampled", distill=True)
+    loss = JointLoss()
+
+    @torch.compile(fullgraph=True)
+    def objective(x: Tensor, labels: Tensor) -> tuple[Tensor, JointLogits]:
+        output = model(x)
+        return loss(output, labels), output
+
+    for _ in range(2):
+        x, labels = images(), torch.randint(5, (4,))
+        value, output = objective(x, labels)
+        value.backward()
+        features = model.forward_features(x)
+        slow = reference.joint_logits(features, model.fc.weight, model.fc.bias, model.fc.masks)
+        torch.testing.assert_close(output.logits, slow[torch.arange(4)[:, None], output.views])
+        torch.testing.assert_close(value, loss(output, labels))
+    assert all(p.grad is not None for p in model.parameters())

@@ -1,0 +1,404 @@
+from __future__ import annotations
+
+import copy
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
+from torch.utils.checkpoint import checkpoint
+
+from ssfe import ChannelDiscard, JointLogits, JointLoss, enhance, fold, joint_evaluation
+from ssfe.embedded import EmbeddedClassifier
+from ssfe.enhance import joint_classifier
+
+from .reference import classifier as reference
+from .reference.networks import ConvHeadNet, TinyNet, TokenNet, images
+
+NETWORKS = [TinyNet, ConvHeadNet, TokenNet]
+
+
+def step(model: nn.Module, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    """One step of training; the gradients stay."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    labels = torch.randint(5, x.shape[:1]) if labels is None else labels
+    loss = JointLoss()(model.train()(x), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_training_output_is_the_reference_on_the_classifiers_input(network: type[nn.Module]) -> None:
+    model = enhance(network().double(), ChannelDiscard(3), distill=True)
+    step(model, images(dtype=torch.float64))  # so that the rows of the classifier differ
+    joint = joint_classifier(model)
+    x = images(dtype=torch.float64)
+    inputs: list[Tensor] = []
+    joint.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    output = model(x)
+    assert isinstance(output, JointLogits)
+    seen = inputs[0].movedim(1, -1) if joint.conv else inputs[0]  # (B, ..., C)
+    pooled = seen.flatten(1, -2).mean(1) if seen.ndim > 2 else seen
+    slow = reference.joint_logits(pooled, joint.weight, joint.bias, joint.masks)
+    torch.testing.assert_close(output.logits, slow, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(output.distilled, joint.distilled(pooled), rtol=1e-10, atol=1e-10)
+    joint.views = "sampled"
+    sampled = model(x)
+    own = slow[torch.arange(len(x))[:, None], sampled.views]
+    torch.testing.assert_close(sampled.logits, own, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_there_and_back(network: type[nn.Module]) -> None:
+    stock = network().eval()
+    before = copy.deepcopy(stock)
+    x = images()
+    model = enhance(stock)
+    assert model is stock
+    torch.testing.assert_close(model(x), before(x))
+    torch.testing.assert_close(fold(model).state_dict(), before.state_dict())
+    step(model, x)
+    model.eval()
+    for reading in ("aggregated", "single"):
+        joint_classifier(model).inference = reading  # type: ignore[assignment]
+        folded = fold(model)
+        assert type(folded) is network
+        assert not folded.training
+        assert not folded._forward_hooks
+        assert not folded._forward_pre_hooks
+        torch.testing.assert_close(folded(x), model(x), rtol=1e-6, atol=1e-6)
+        assert [type(m) for m in folded.modules()] == [type(m) for m in before.modules()]
+    folded.train()
+    assert isinstance(folded(x), Tensor)
+    assert isinstance(model.train()(x), JointLogits), "folding leaves the enhanced network as it is"
+    again = enhance(fold(model))
+    assert isinstance(again(x), JointLogits)
+
+
+def test_other_hooks_survive() -> None:
+    model = enhance(TinyNet())
+    calls: list[str] = []
+    model.register_forward_hook(lambda *_: calls.append("hook"))
+    model.register_forward_pre_hook(lambda *_: calls.append("pre"))
+    fold(model).eval()(images())
+    assert calls == ["pre", "hook"]
+
+
+def test_a_classifier_that_stands_in_two_places() -> None:
+    model = TinyNet()
+    model.alias = model.fc
+    enhance(model)
+    assert isinstance(model.fc, EmbeddedClassifier)
+    assert model.alias is model.fc
+    folded = fold(model)
+    assert folded.alias is folded.fc
+    assert isinstance(folded.fc, nn.Linear)
+
+
+@pytest.mark.parametrize("views", ["all", "sampled"])
+def test_copies_drive_their_own_weights(views: Any) -> None:
+    model = enhance(TinyNet(), views=views, distill=True)
+    x, labels = images(), torch.randint(5, (4,))
+    twin = copy.deepcopy(model)
+    before = copy.deepcopy(model.state_dict())
+    for _ in range(3):
+        step(twin, x, labels)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert all(p.grad is None for p in model.parameters())
+    assert not twin.fc.weight.equal(model.fc.weight)
+    assert joint_classifier(twin) is twin.fc
+    expected = model.eval()(x)
+    nn.init.zeros_(twin.fc.weight)
+    assert model(x).equal(expected)
+
+
+@pytest.mark.parametrize("how", ["pickle", "state_dict"])
+def test_saved_and_loaded(how: str, tmp_path: Path) -> None:
+    model = enhance(TinyNet(), ChannelDiscard(groups="random", seed=3), distill=True)
+    step(model, images())
+    file = tmp_path / "model.pt"
+    if how == "pickle":
+        torch.save(model, file)
+        loaded = torch.load(file, weights_only=False)
+    else:
+        torch.save(model.state_dict(), file)
+        loaded = enhance(TinyNet(), ChannelDiscard(scheme="drop_fraction"), distill=True)
+        loaded.load_state_dict(torch.load(file, weights_only=True))
+    x = images()
+    assert loaded.eval()(x).equal(model.eval()(x))
+    torch.testing.assert_close(fold(loaded).state_dict(), fold(model).state_dict(), rtol=0, atol=0)
+    loaded.train(), model.train()
+    torch.testing.assert_close(loaded(x), model(x))
+    step(loaded, x)
+    assert not loaded.fc.weight.equal(model.fc.weight)
+
+
+@pytest.mark.parametrize(
+    "average",
+    [
+        {},
+        {"multi_avg_fn": get_ema_multi_avg_fn(0.9)},
+        {"multi_avg_fn": get_ema_multi_avg_fn(0.999)},
+        {"avg_fn": get_ema_avg_fn(0.9)},
+    ],
+    ids=["swa", "ema 0.9", "ema 0.999", "ema function"],
+)
+def test_averaged_weights(average: dict[str, Any]) -> None:
+    """The average has its own weights, and masks that no averaging of integers and booleans has spoilt."""
+    model = enhance(TinyNet(channels=511), ChannelDiscard(groups="random"))
+    averaged = AveragedModel(model, use_buffers=True, **average)
+    x = images()
+    for _ in range(4):
+        step(model, x)
+        averaged.update_parameters(model)
+    inner = averaged.module
+    assert inner.fc.masks.equal(model.fc.masks)
+    assert not inner.fc.weight.equal(model.fc.weight)
+    averaged.eval()
+    torch.testing.assert_close(fold(inner)(x), averaged(x))
+    with joint_evaluation(inner):
+        output = averaged(x)
+    features = inner.forward_features(x)
+    slow = reference.joint_logits(features, inner.fc.weight, inner.fc.bias, inner.fc.masks)
+    torch.testing.assert_close(output.logits, slow)
+
+
+def test_joint_evaluation() -> None:
+    model = enhance(TinyNet(dropout=0.5), ChannelDiscard(identity=True), views="sampled", distill=True)
+    step(model, images())
+    model.eval()
+    x, before = images(), copy.deepcopy(model.state_dict())
+    with joint_evaluation(model):
+        output = model(x)
+        assert output.logits.shape == (4, 4, 5, 4)
+        torch.testing.assert_close(model(x), output, rtol=0, atol=0)  # no dropout
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    assert not any(module.training for module in model.modules())
+    for reading in ("aggregated", "single", "distilled"):
+        joint_classifier(model).inference = reading  # type: ignore[assignment]
+        torch.testing.assert_close(output.class_logits(reading), model(x))  # type: ignore[arg-type]
+    with pytest.raises(KeyError), joint_evaluation(model):
+        raise KeyError
+    assert isinstance(model(x), Tensor)
+    assert model.train()(x).logits.shape[1] == 1, "sampled again"
+    with pytest.raises(ValueError, match="TinyNet is not enhanced"), joint_evaluation(TinyNet()):
+        pass
+
+
+def test_gradient_accumulation() -> None:
+    x, labels = images(8, dtype=torch.float64), torch.randint(5, (8,))
+    whole = enhance(TinyNet().double().eval(), distill=True)
+    whole.fc.train()  # without batch norm's batches
+    parts = copy.deepcopy(whole)
+    JointLoss()(whole(x), labels).backward()
+    for some_x, some_labels in zip(x.split(2), labels.split(2), strict=True):
+        (JointLoss()(parts(some_x), some_labels) / 4).backward()
+    torch.testing.assert_close(gradients(parts), gradients(whole), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("views", ["all", "sampled"])
+def test_gradient_checkpointing(views: Any) -> None:
+    x, labels = images(4, 32), torch.randint(5, (4,))
+    model = enhance(timm.create_model("test_resnet", num_classes=5), views=views)
+    twin = copy.deepcopy(model)
+    twin.set_grad_checkpointing()
+    whole = copy.deepcopy(model)
+    losses = []
+    for network, forward in (
+        (model, model),
+        (twin, twin),
+        (whole, lambda x: checkpoint(whole, x, use_reentrant=False)),
+    ):
+        torch.manual_seed(1)
+        losses.append(JointLoss()(forward(x), labels))
+        losses[-1].backward()
+        torch.testing.assert_close(losses[-1], losses[0])
+        torch.testing.assert_close(gradients(network), gradients(model), rtol=1e-4, atol=1e-6)
+
+
+class Cosine(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(nn.functional.normalize(x), nn.functional.normalize(self.weight))
+
+
+class Scaled(nn.Linear):
+    """A plain product today, with a scale that learns: folding could not know what to do with it."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.scale
+
+
+class Auxiliary(TinyNet):
+    def forward(self, x: Tensor) -> Any:
+        return {"out": super().forward(x)}
+
+
+class CallsTwice(TinyNet):
+    """Calls its classifier twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (super().forward(x) + super().forward(x.flip(-1))) / 2
+
+
+def with_classifier(layer: nn.Module) -> nn.Module:
+    model = TinyNet()
+    model.fc = layer
+    return model
+
+
+class Unusual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.embed, self.project = nn.Conv2d(3, 8, 1), nn.Linear(8, 8), nn.Linear(8, 5)
+        self.norm = nn.BatchNorm1d(5)
+
+
+def compiled_in_place() -> nn.Module:
+    model = TinyNet()
+    model.compile()
+    return model
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("make", "options", "error", "message"),
+    [
+        (lambda: torch.compile(TinyNet()), {}, TypeError, "is compiled already: enhance it first"),
+        (compiled_in_place, {}, TypeError, "is compiled already: enhance it first"),
+        (lambda: nn.DataParallel(TinyNet()), {}, TypeError, "wrapped in DataParallel already: enhance it first"),
+        (lambda: torch.jit.script(nn.Linear(16, 5)), {}, TypeError, "wrapped in .*ScriptModule already"),
+        (lambda: "resnet18", {}, TypeError, "takes a torch.nn.Module, not str"),
+        (lambda: enhance(TinyNet()), {}, ValueError, "enhanced already: fold it first"),
+        (lambda: nn.Sequential(enhance(TinyNet())), {}, ValueError, "enhanced already"),
+        (
+            Unusual,
+            {},
+            ValueError,
+            r"no classifier in Unusual: looked for get_classifier\(\), the attributes fc, classifier, .*'project'",
+        ),
+        (lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), {}, ValueError, "no Linear and no 1x1 Conv2d at all"),
+        (TinyNet, {"classifier": "head"}, ValueError, "TinyNet has no module 'head'.*for example 'fc'"),
+        (TinyNet, {"classifier": ""}, ValueError, "TinyNet has no module ''"),
+        (TinyNet, {"classifier": "stem"}, ValueError, "classifier='stem' of TinyNet is Sequential without a Linear"),
+        (lambda: nn.Linear(16, 5), {}, ValueError, r"is its own classifier: use JointClassifier\.from_classifier"),
+        (
+            lambda: timm.create_model("test_resnet", num_classes=0),
+            {},
+            ValueError,
+            r"get_classifier\(\) of ResNet is Identity without",
+        ),
+        (
+            lambda: timm.create_model("deit_tiny_distilled_patch16_224", num_classes=5, depth=1),
+            {},
+            ValueError,
+            "VisionTransformerDistilled has 2 classifiers",
+        ),
+        (lambda: with_classifier(parametrizations.weight_norm(nn.Linear(13, 5))), {}, TypeError, "parametrized"),
+        (lambda: with_classifier(nn.utils.weight_norm(nn.Linear(13, 5))), {}, TypeError, "parametrized"),
+        (lambda: with_classifier(nn.utils.spectral_norm(nn.Linear(13, 5))), {}, TypeError, "parametrized"),
+        (lambda: with_classifier(nn.LazyLinear(5)), {}, TypeError, "LazyLinear has no weights yet: run the network"),
+        (lambda: with_classifier(Cosine(13, 5)), {}, TypeError, "Cosine does more than a linear layer"),
+        (lambda: with_classifier(Scaled(13, 5)), {}, TypeError, "Scaled does more than a linear layer"),
+        (lambda: with_classifier(nn.Linear(13, 1)), {}, ValueError, "num_classes=1"),
+        (TinyNet, {"transform": ChannelDiscard(14)}, ValueError, "transforms=14 is more than the 13 channels"),
+        (TinyNet, {"views": "none"}, ValueError, "unknown views 'none'"),
+        (TinyNet, {"inference": "distilled"}, ValueError, "distill=True"),
+    ],
+)
+def test_refuses(make: Any, options: dict[str, Any], error: type[Exception], message: str) -> None:
+    model = make()
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    with pytest.raises(error, match=message):
+        enhance(model, **options)
+    if modules:
+        assert list(model.modules()) == modules, "left as it was"
+
+
+def test_the_named_classifier_is_taken() -> None:
+    class TwoHeads(TinyNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Sequential(nn.LayerNorm(13), nn.Linear(13, 5), nn.Dropout())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.forward_features(x))
+
+    model = enhance(TwoHeads(), classifier="head")
+    assert isinstance(model.head[1], EmbeddedClassifier)
+    assert isinstance(model.fc, nn.Linear)
+    assert isinstance(model(images()), JointLogits)
+    assert isinstance(enhance(TwoHeads(), classifier="head.1").head[1], EmbeddedClassifier)
+
+
+def test_refuses_the_parts_in_training_mode() -> None:
+    model = enhance(TinyNet())
+    features = model.forward_features(images())
+    with pytest.raises(RuntimeError, match=r"call model\(images\), not its parts"):
+        model.fc(features)
+    model.eval()
+    assert model.fc(features).shape == (4, 5)
+
+
+def test_refuses_auxiliary_outputs() -> None:
+    model = enhance(Auxiliary())
+    with pytest.raises(TypeError, match="in training mode Auxiliary returned dict .*switch off auxiliary outputs"):
+        model(images())
+    assert model.eval()(images())["out"].shape == (4, 5)
+
+
+def test_a_classifier_called_twice_is_refused_or_right() -> None:
+    """Two draws of views in one forward would be packed as one: silently wrong joint labels."""
+    model = enhance(CallsTwice(), views="sampled")
+    with pytest.raises(RuntimeError, match="twice|more than once|once"):
+        model(images())
+
+
+def test_a_classifier_replaced_afterwards_is_named() -> None:
+    model = enhance(TinyNet())
+    model.fc = nn.Linear(13, 7)
+    with pytest.raises((TypeError, RuntimeError, ValueError), match="(?i)replaced|no longer|was removed"):
+        model(images())
+
+
+@pytest.mark.parametrize("call", [fold, joint_classifier])
+def test_only_enhanced_networks_fold(call: Any) -> None:
+    with pytest.raises(ValueError, match=r"TinyNet is not enhanced: call ssfe\.enhance\(model\) first"):
+        call(TinyNet())
+    model = enhance(TinyNet())
+    for wrapper, part in ((nn.Sequential(nn.Identity(), model), "1"), (torch.compile(model), "_orig_mod")):
+        with pytest.raises(ValueError, match=f"pass its part '{part}' instead"):
+            call(wrapper)
+    for wrapped in (nn.DataParallel(model), AveragedModel(model)):
+        with pytest.raises(ValueError, match="pass its part 'module' instead"):
+            call(wrapped)
+    with pytest.raises(ValueError, match="distill=True"):
+        fold(model, "distilled")
+    with pytest.raises(ValueError, match="unknown inference 'all'"):
+        fold(model, "all")  # type: ignore[arg-type]
+
+
+def test_two_networks_in_one_pickle_stay_apart() -> None:
+    """As a trainer saves a network and its average."""
+    buffer = io.BytesIO()
+    model = enhance(ConvHeadNet())
+    torch.save({"model": model, "ema": copy.deepcopy(model)}, buffer)
+    buffer.seek(0)
+    loaded = torch.load(buffer, weights_only=False)
+    assert joint_classifier(loaded["model"]) is loaded["model"].head
+    assert joint_classifier(loaded["ema"]) is loaded["ema"].head
+    assert isinstance(fold(loaded["ema"]).head, nn.Conv2d)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torchvision.transforms import v2
+
+from ssfe import JointLogits, JointLoss
+
+from .reference import joint as reference
+
+
+def output(dtype: torch.dtype = torch.float64, distilled: bool = False, batch: int = 4) -> JointLogits:
+    views = torch.arange(3).expand(batch, -1)
+    head = torch.randn(batch, 5, dtype=dtype, requires_grad=True) if distilled else None
+    return JointLogits(torch.randn(batch, 3, 5, 3, dtype=dtype, requires_grad=True), views, head)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("soft", [False, True])
+def test_with_distillation(smoothing: float, soft: bool) -> None:
+    joint = output(distilled=True)
+    labels = torch.rand(4, 5).softmax(-1) if soft else torch.randint(5, (4,))
+    loss = JointLoss(smoothing)(joint, labels)
+    teacher = reference.aggregated(joint.logits, joint.views)
+    expected = reference.cross_entropy(joint.logits, joint.views, labels, smoothing) + reference.distillation(
+        joint.distilled, teacher, labels, smoothing
+    )
+    torch.testing.assert_close(loss, expected, rtol=1e-7, atol=1e-7)
+    leaves = [joint.logits, joint.distilled]
+    # The teacher learns nothing from its pupil: the same gradients.
+    torch.testing.assert_close(
+        torch.autograd.grad(loss, leaves), torch.autograd.grad(expected, leaves), rtol=1e-6, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_evaluation_mode_is_ordinary_cross_entropy(smoothing: float) -> None:
+    logits, hard, soft = torch.randn(4, 5), torch.randint(5, (4,)), torch.rand(4, 5).softmax(-1)
+    for labels in (hard, soft):
+        assert JointLoss(smoothing)(logits, labels).equal(F.cross_entropy(logits, labels, label_smoothing=smoothing))
+    torch.testing.assert_close(JointLoss()(logits, soft.double()).float(), JointLoss()(logits, soft))
+    assert JointLoss()(logits.bfloat16(), soft).isfinite()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_any_integer_labels(dtype: torch.dtype) -> None:
+    labels = torch.tensor([70, 3, 0, 69])  # 70 * 4 does not fit into a byte
+    joint = JointLogits(torch.randn(4, 4, 71, 4), torch.arange(4).expand(4, -1), torch.randn(4, 71))
+    assert JointLoss()(joint, labels.to(dtype)).equal(JointLoss()(joint, labels))
+    assert JointLoss()(torch.ones(4, 71), labels.to(dtype)).equal(JointLoss()(torch.ones(4, 71), labels))
+
+
+@pytest.mark.parametrize("mix", [v2.CutMix, v2.MixUp])
+def test_soft_labels_of_torchvision(mix: Any) -> None:
+    _, labels = mix(num_classes=5)(torch.rand(4, 3, 8, 8), torch.randint(5, (4,)))
+    joint = output(torch.float32)
+    expected = reference.cross_entropy(joint.logits, joint.views, labels).float()
+    torch.testing.assert_close(JointLoss()(joint, labels), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
+    joint = output(dtype, distilled=True)
+    assert joint.distilled is not None
+    exact = JointLogits(joint.logits.float(), joint.views, joint.distilled.float())
+    for labels in (torch.randint(5, (4,)), torch.rand(4, 5), torch.rand(4, 5).to(dtype)):
+        loss = JointLoss(0.1)(joint, labels)
+        assert loss.dtype == torch.float32
+        # The teacher is a mean of low-precision logits.
+        torch.testing.assert_close(loss, JointLoss(0.1)(exact, labels), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([0, 1, 5, 2]), r"label 5 lies outside 0\.\.4"),
+        (torch.tensor([0, -100, 1, 2]), r"label -100 lies outside 0\.\.4"),
+        (torch.tensor([0, 1, 2]), r"shape"),
+        (torch.tensor(1), "shape"),
+        (torch.zeros(4, 1, dtype=torch.long), r"indices must be of shape \(4,\), not \(4, 1\)"),
+        (torch.rand(4, 6), r"probabilities must be of shape \(4, 5\), not \(4, 6\)"),
+        (F.one_hot(torch.arange(4), 5), r"indices must be of shape \(4,\), not \(4, 5\)"),
+    ],
+)
+@pytest.mark.parametrize("evaluation", [False, True])
+def test_wrong_labels(labels: torch.Tensor, message: str, evaluation: bool) -> None:
+    with pytest.raises(ValueError, match=message):
+        JointLoss()(torch.randn(4, 5) if evaluation else output(), labels)
+
+
+def test_wrong_outputs() -> None:
+    labels = torch.zeros(4, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"shape \(12, 15\) for 4 labels.*not its parts"):
+        JointLoss()(torch.randn(12, 15), labels)
+    with pytest.raises(ValueError, match=r"shape \(4, 5, 1\).*expected \(B, N\) logits"):
+        JointLoss()(torch.randn(4, 5, 1), labels)
+    with pytest.raises(TypeError, match="not tuple"):
+        JointLoss()((torch.randn(4, 5),), labels)  # type: ignore[arg-type]
+    for wrong in (1.0, -0.1):
+        with pytest.raises(ValueError, match=f"label_smoothing={wrong}"):
+            JointLoss(wrong)
