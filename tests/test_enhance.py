@@ -356,22 +356,22 @@ def test_refuses_the_parts_in_training_mode() -> None:
 
 def test_refuses_auxiliary_outputs() -> None:
     model = enhance(Auxiliary())
-    with pytest.raises(TypeError, match="in training mode Auxiliary returned dict .*switch off auxiliary outputs"):
+    with pytest.raises(TypeError, match=r"in training mode Auxiliary returned dict .*switch off auxiliary outputs"):
         model(images())
     assert model.eval()(images())["out"].shape == (4, 5)
 
 
-def test_a_classifier_called_twice_is_refused_or_right() -> None:
+def test_a_classifier_called_twice_is_refused_with_sampled_views() -> None:
     """Two draws of views in one forward would be packed as one: silently wrong joint labels."""
     model = enhance(CallsTwice(), views="sampled")
-    with pytest.raises(RuntimeError, match="twice|more than once|once"):
+    with pytest.raises(RuntimeError, match=r"twice|more than once|once"):
         model(images())
 
 
 def test_a_classifier_replaced_afterwards_is_named() -> None:
     model = enhance(TinyNet())
     model.fc = nn.Linear(13, 7)
-    with pytest.raises((TypeError, RuntimeError, ValueError), match="(?i)replaced|no longer|was removed"):
+    with pytest.raises((TypeError, RuntimeError, ValueError), match=r"(?i)replaced|no longer|was removed"):
         model(images())
 
 

@@ -13,7 +13,9 @@ from .reference import joint as reference
 SHAPES = [(3, 4, 5, 4), (2, 1, 7, 3), (1, 2, 2, 2), (4, 3, 3, 6)]
 
 
-def batch(shape: tuple[int, int, int, int], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def batch(
+    shape: tuple[int, int, int, int], dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Logits, views in any order and with repetition, hard labels, soft labels."""
     images, count, classes, transforms = shape
     return (
@@ -112,7 +114,7 @@ def test_readings(shape: tuple[int, int, int, int]) -> None:
 
 def test_unknown_readings() -> None:
     logits, views, _, _ = batch((2, 3, 4, 3))
-    with pytest.raises(ValueError, match="no distilled head.*distill=True"):
+    with pytest.raises(ValueError, match=r"no distilled head.*distill=True"):
         JointLogits(logits, views).class_logits("distilled")
-    with pytest.raises(ValueError, match="unknown reading 'mean'.*aggregated, single, marginal, distilled"):
+    with pytest.raises(ValueError, match=r"unknown reading 'mean'.*aggregated, single, marginal, distilled"):
         JointLogits(logits, views).class_logits("mean")  # type: ignore[arg-type]

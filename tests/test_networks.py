@@ -22,12 +22,12 @@ NETWORKS: list[tuple[str, str, dict[str, Any]]] = [
     ("timm", "mobilenetv3_large_100", {}),
     ("timm", "efficientnet_b0", {}),
     ("timm", "densenet121", {}),
-    ("timm", "vgg16_bn", {}),
+    ("timm", "vgg16_bn", {"mlp_ratio": 1 / 16}),
     ("timm", "resnetv2_50", {}),
     ("timm", "regnety_004", {}),
     ("timm", "vit_tiny_patch16_224", {"img_size": 32}),
     ("torchvision", "resnet18", {}),
-    ("torchvision", "vgg11_bn", {}),
+    ("torchvision", "vgg11_bn", {"init_weights": False}),
     ("torchvision", "squeezenet1_1", {}),
     ("torchvision", "densenet121", {}),
 ]
@@ -85,7 +85,7 @@ def test_there_and_back(library: str, name: str, options: dict[str, Any]) -> Non
 def test_auxiliary_outputs() -> None:
     model = torchvision.models.googlenet(num_classes=CLASSES, aux_logits=True, init_weights=False)
     enhance(model)
-    with pytest.raises(TypeError, match="GoogLeNet returned GoogLeNetOutputs .*switch off auxiliary outputs"):
+    with pytest.raises(TypeError, match=r"GoogLeNet returned GoogLeNetOutputs .*switch off auxiliary outputs"):
         model(torch.randn(2, 3, 64, 64))
     single = torchvision.models.googlenet(num_classes=CLASSES, aux_logits=False, init_weights=False)
     output = enhance(copy.deepcopy(single))(torch.randn(2, 3, 64, 64))

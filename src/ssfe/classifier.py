@@ -96,8 +96,8 @@ class JointClassifier(nn.Module):
     ) -> Self:
         """A joint classifier that starts with the predictions of an existing one, trained or not.
 
-        Each class's row is copied M times and scaled, channel by channel, by the inverse of the share of views that keep
-        the channel (as inverted dropout does), so that the aggregated prediction equals the stock logits. With an
+        Each class's row is copied M times and scaled, channel by channel, by the inverse of the share of views that
+        keep the channel (as inverted dropout does), so that the aggregated prediction equals the stock logits. With an
         identity view the first row is a plain copy and the others share the correction, so that single inference equals
         them too. The distilled head is a copy.
 
@@ -166,13 +166,13 @@ class JointClassifier(nn.Module):
             assert self.distilled is not None
             return self.distilled.weight, self.distilled.bias
         count = self.transforms if inference == "aggregated" else 1
-        weight = self.weight.unflatten(0, (self.num_classes, self.transforms))
+        weight = self.weight.view(self.num_classes, self.transforms, self.in_features)
         total = weight[:, 0] * self.masks[0]
         for j in range(1, count):
             total = total + weight[:, j] * self.masks[j]
         if self.bias is None:
             return total / count, None
-        return total / count, self.bias.unflatten(0, (self.num_classes, self.transforms))[:, :count].mean(1)
+        return total / count, self.bias.view(self.num_classes, self.transforms)[:, :count].mean(1)
 
     @torch.no_grad()
     def fold(self, inference: Inference | None = None) -> nn.Module:
@@ -216,7 +216,7 @@ class JointClassifier(nn.Module):
         features = x.movedim(1, -1) if self.conv else x
         lead = features.shape[:-1]
         if sampled is None:
-            stacked = self._all_views(features.flatten(0, -2)).unflatten(1, lead).flatten(0, 1)
+            stacked = self._all_views(features.flatten(0, -2)).reshape(-1, *lead[1:], self.weight.shape[0])
         else:
             own_mask = self.masks[sampled].view(-1, *[1] * (features.ndim - 2), self.in_features)
             stacked = F.linear(features * own_mask, self.weight, self.bias)

@@ -13,8 +13,8 @@ class EmbeddedClassifier(JointClassifier):
     """A :class:`~ssfe.classifier.JointClassifier` that stands in a stock network, in its classifier's place.
 
     In training mode it returns one tensor, the views stacked along the batch dimension, so that what the network does
-    after its classifier (flatten, pool, activate) is done to every view. Two hooks on the network, bound methods so that
-    deep copies and pickles keep working, turn the network's output into :class:`~ssfe.joint.JointLogits`. Whatever
+    after its classifier (flatten, pool, activate) is done to every view. Two hooks on the network, bound methods so
+    that deep copies and pickles keep working, turn the network's output into :class:`~ssfe.joint.JointLogits`. Whatever
     multiplies the batch inside a network, at any tap, can come out this way.
     """
 
@@ -36,8 +36,8 @@ class EmbeddedClassifier(JointClassifier):
             return self._stock_product(x)
         if not self._network_called:
             raise RuntimeError(
-                "the joint classifier was called outside its network's forward: in training mode call model(images), not "
-                "its parts (forward_features, forward_head)"
+                "the joint classifier was called outside its network's forward: in training mode call model(images), "
+                "not its parts (forward_features, forward_head)"
             )
         self._sampled = self._sample_views(x)
         return self._stacked_views(x, self._sampled)
@@ -61,6 +61,6 @@ class EmbeddedClassifier(JointClassifier):
             seen = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise TypeError(
                 f"in training mode {type(network).__name__} returned {seen} instead of its classifier's joint logits "
-                f"(views * B, {width}): ssfe needs a network that returns the logits alone (switch off auxiliary outputs)"
+                f"(views * B, {width}): ssfe needs a network that returns logits alone (switch off auxiliary outputs)"
             )
         return self._unstack(output, sampled)

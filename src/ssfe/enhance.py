@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-import torch
 from torch import nn
 
 from ssfe.classifier import Inference, Views
@@ -56,7 +55,7 @@ def enhance(
         ValueError: for a network already enhanced or without a recognisable classifier, and for impossible options.
     """
     _check_stock(model)
-    name, stock = find_classifier(model, classifier)
+    _, stock = find_classifier(model, classifier)
     check_linear(stock)
     joint = EmbeddedClassifier.from_classifier(
         stock,  # type: ignore[arg-type]

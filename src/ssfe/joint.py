@@ -1,9 +1,9 @@
 """Joint labels (class, transformation): targets, loss and readings, as pure functions of joint logits.
 
-Notation and inference follow SLA (Lee et al., ICML 2020, arXiv 1910.05872), which transforms inputs where Self-supervised
-Feature Enhancement (arXiv 2106.04921) transforms features. N classes and M transformations make N*M joint labels;
-class i under transformation j has index ``i * M + j``. In tensors the joint label is kept as two dimensions (N, M),
-whose flattening gives that index.
+Notation and inference follow SLA (Lee et al., ICML 2020, arXiv 1910.05872), which transforms inputs where
+Self-supervised Feature Enhancement (arXiv 2106.04921) transforms features. N classes and M transformations make
+N*M joint labels; class i under transformation j has index ``i * M + j``. In tensors the joint label is kept as two
+dimensions (N, M), whose flattening gives that index.
 """
 
 from __future__ import annotations
@@ -141,12 +141,15 @@ def class_marginal(logits: Tensor) -> Tensor:
 
 
 def transform_marginal(logits: Tensor) -> Tensor:
-    """The pretext task's answer, the class marginalised out: ``log sum_i exp(logit_{i,j})``. (B, V, N, M) -> (B, V, M)."""
+    """The pretext task's answer, the class marginalised out: ``log sum_i exp(logit_{i,j})``.
+
+    (B, V, N, M) -> (B, V, M).
+    """
     return logits.logsumexp(-2)
 
 
 def _own_transform(logits: Tensor, views: Tensor) -> Tensor:
-    """The logits of each class joined with the transformation that the view has undergone: (B, V, N, M) -> (B, V, N)."""
+    """The logits of each class joined with the transformation the view has undergone: (B, V, N, M) -> (B, V, N)."""
     index = views[:, :, None, None].expand(*logits.shape[:3], 1)
     return logits.gather(-1, index).squeeze(-1)
 

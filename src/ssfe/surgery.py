@@ -15,8 +15,8 @@ def find_classifier(network: nn.Module, name: str | None = None) -> tuple[str, n
     """The layer that maps features to class logits: a Linear or a 1x1 Conv2d.
 
     Looked for in this order: the layer named by the caller; timm's ``get_classifier()``; the attributes ``fc``,
-    ``classifier``, ``head``, ``heads``, ``last_linear``, ``logits``; the network's last layer with parameters. In a head
-    of several layers it is the last Linear or 1x1 Conv2d.
+    ``classifier``, ``head``, ``heads``, ``last_linear``, ``logits``; the network's last layer with parameters. In a
+    head of several layers it is the last Linear or 1x1 Conv2d.
 
     Args:
         network: any module.
@@ -46,8 +46,8 @@ def find_classifier(network: nn.Module, name: str | None = None) -> tuple[str, n
     if leaves and _linears(leaves[-1]):
         return _last_linear(network, leaves[-1], "the last layer")
     raise ValueError(
-        f"found no classifier in {type(network).__name__}: looked for get_classifier(), the attributes {', '.join(_HEADS)}, "
-        f"and a Linear or 1x1 Conv2d as the last layer; {_candidates(network)}"
+        f"found no classifier in {type(network).__name__}: looked for get_classifier(), the attributes "
+        f"{', '.join(_HEADS)} and a Linear or 1x1 Conv2d as the last layer; {_candidates(network)}"
     )
 
 

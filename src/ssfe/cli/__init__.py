@@ -11,8 +11,8 @@ def main() -> int:
     """Run the command on the process's arguments.
 
     Returns:
-        The exit status: 0 done; 1 done in part (some image could not be predicted); 2 a mistake of the user, told in one
-        line; 130 or 143 stopped by Ctrl-C or SIGTERM.
+        The exit status: 0 done; 1 done in part (some image could not be predicted); 2 a mistake of the user, told in
+        one line; 130 or 143 stopped by Ctrl-C or SIGTERM.
     """
     try:
         from ssfe.cli.commands import run

@@ -9,7 +9,7 @@ _TRUTH = {"true", "false", "null"}
 
 
 def normalise(arguments: list[str], switches: Collection[str], positional: str | None = None) -> list[str]:
-    """Rewrite ``--batch-size 8`` to ``--batch_size=8``, ``--compile`` to ``--compile=true``, ``DATA`` to ``--data=DATA``.
+    """Rewrite ``--batch-size 8`` to ``--batch_size=8``, ``--compile`` to ``--compile=true``, ``X`` to ``--data=X``.
 
     Args:
         arguments: after the subcommand.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import signal
 import sys
@@ -46,13 +45,9 @@ def run(arguments: list[str]) -> int:
     try:
         return _subcommand(arguments[0], arguments[1:])
     except UserError as error:
-        return _fail(str(error))
+        return _fail(error.line)
     except torch.OutOfMemoryError:
         return _fail("out of device memory: lower --batch-size, or choose a smaller model")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail("the disk is full: free some space, then continue the run with ssfe train --resume RUN")
-        raise
     except KeyboardInterrupt:
         print("ssfe: stopped", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -67,6 +62,8 @@ def _subcommand(name: str, rest: list[str]) -> int:
         arguments = normalise(rest, switches(parser), positional="data")
         folder = _resumed_folder(arguments)
         if folder is not None:
+            if any(argument.startswith("--output=") for argument in arguments):
+                raise UserError("--output has no place beside --resume: the run goes on in its own folder")
             # First, so that whatever is typed beside --resume stands out against the run's own options.
             folder.read_options()
             arguments = [f"--config={folder.config}", *arguments]

@@ -15,7 +15,9 @@ from ssfe.lab.errors import UserError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
-TRAIN_USAGE = "ssfe train [DATA] [--model NAME] [--method ssfe|plain] [--epochs N] [--seed S] [--output DIR] [OPTION ...]"
+TRAIN_USAGE = (
+    "ssfe train [DATA] [--model NAME] [--method ssfe|plain] [--epochs N] [--seed S] [--output DIR] [OPTION ...]"
+)
 
 
 class OneLineParser(ArgumentParser):
@@ -36,7 +38,9 @@ class OneLineParser(ArgumentParser):
 
 def train_parser() -> ArgumentParser:
     """``ssfe train``."""
-    parser = OneLineParser(prog="ssfe train", usage=TRAIN_USAGE, description="Train a classifier and ship a stock network.")
+    parser = OneLineParser(
+        prog="ssfe train", usage=TRAIN_USAGE, description="Train a classifier and ship a stock network."
+    )
     parser.add_argument("--config", action="config", help="YAML file of options, such as a run's config.yaml.")
     parser.add_argument("--output", type=Path | None, help="The run folder to make. Default: a new one under runs/.")
     parser.add_argument("--resume", type=Path | None, help="Continue the interrupted run in this folder.")
@@ -80,7 +84,9 @@ def predict_parser() -> ArgumentParser:
 
 def _machine_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=int, default=128, help="Images at a time.")
-    parser.add_argument("--workers", type=int | None, help="Processes that load images. Default: one per core, up to 8.")
+    parser.add_argument(
+        "--workers", type=int | None, help="Processes that load images. Default: one per core, up to 8."
+    )
     parser.add_argument("--accelerator", type=str, default="auto", help="auto, cpu, cuda, mps, ...")
 
 

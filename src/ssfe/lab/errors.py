@@ -8,3 +8,8 @@ class UserError(Exception):
 
     The command prints it without a traceback and exits with status 2.
     """
+
+    @property
+    def line(self) -> str:
+        """The message alone: an error from a loader's worker process comes wrapped in that process's traceback."""
+        return str(self).rsplit("UserError: ", 1)[-1].strip()

@@ -38,7 +38,7 @@ class Method(ABC):
 
     @abstractmethod
     def loss(self, output: Any, labels: Tensor) -> Tensor:
-        """Scalar loss from the prepared network's output in training mode; labels (B,) or class probabilities (B, N)."""
+        """Scalar loss from the network's output in training mode; labels (B,) or class probabilities (B, N)."""
 
     @abstractmethod
     def training_readings(self, output: Any) -> Readings:

@@ -9,10 +9,11 @@ from typing import Any
 from ssfe.lab.config import DataOptions
 from ssfe.lab.data import load_data, load_test
 from ssfe.lab.methods import Readings
-from ssfe.lab.run.device import find_device
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.metrics import measure
 from ssfe.lab.run.model_file import load_shipped
+from ssfe.lab.run.options import named
+from ssfe.lab.training.device import find_device
 from ssfe.lab.training.loader import evaluation_loader, worker_count
 
 
@@ -37,9 +38,9 @@ def evaluate(
     network, card = load_shipped(folder)
     options = folder.read_options()
     loading = options.loading
-    if data is None:
-        if data_dir is not None or limit_test is not None:
-            loading = replace(loading, data_dir=data_dir or loading.data_dir, limit_test=limit_test or loading.limit_test)
+    if data is None or named(data) == options.data:
+        # Split as in training: asked for by name, a folder without splits would be measured with its training images.
+        loading = replace(loading, data_dir=data_dir or loading.data_dir, limit_test=limit_test or loading.limit_test)
         name, split = options.data, load_data(options.data, loading, seed=options.seed).test
     else:
         asked = DataOptions(data_dir=data_dir or loading.data_dir, limit_test=limit_test)

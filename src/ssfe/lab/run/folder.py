@@ -63,7 +63,9 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"cannot make the run folder {self.path}: {error.strerror}; choose another --output") from error
+            raise UserError(
+                f"cannot make the run folder {self.path}: {error.strerror}; choose another --output"
+            ) from error
 
     def write_options(self, options: TrainOptions) -> None:
         """config.yaml."""
@@ -77,7 +79,9 @@ class RunFolder:
             UserError: if this is no run folder.
         """
         if not self.config.exists():
-            raise UserError(f"{self.path} is not a run folder: it has no config.yaml; give the --output folder of ssfe train")
+            raise UserError(
+                f"{self.path} is not a run folder: it has no config.yaml; give the --output folder of ssfe train"
+            )
         return TrainOptions.from_flat(yaml.safe_load(self.config.read_text()))
 
     def write_result(self, result: dict[str, Any]) -> None:

@@ -57,4 +57,6 @@ def measure(
             if name not in collected:
                 collected[name] = classification_metrics(logits.shape[-1]).to(device)
             collected[name].update(logits.float(), targets)
-    return {name: {key: float(value) for key, value in metrics.compute().items()} for name, metrics in collected.items()}
+    return {
+        name: {key: float(value) for key, value in metrics.compute().items()} for name, metrics in collected.items()
+    }

@@ -73,7 +73,11 @@ def load_shipped(folder: RunFolder) -> tuple[nn.Module, ModelCard]:
     if not folder.path.is_dir():
         raise UserError(f"no such run folder: {folder.path}")
     if not folder.card.exists() or not folder.weights.exists():
-        hint = "continue it with ssfe train --resume" if folder.checkpoint.exists() else "give the --output folder of ssfe train"
+        hint = (
+            "continue it with ssfe train --resume"
+            if folder.checkpoint.exists()
+            else "give the --output folder of ssfe train"
+        )
         raise UserError(f"{folder.path} holds no finished model (model.json, model.safetensors): {hint} first")
     try:
         card = ModelCard.from_dict(json.loads(folder.card.read_text()))
@@ -81,5 +85,7 @@ def load_shipped(folder: RunFolder) -> tuple[nn.Module, ModelCard]:
         load_model(network, str(folder.weights))
     except (KeyError, TypeError, RuntimeError, json.JSONDecodeError, safetensors.SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"the model in {folder.path} cannot be read ({reason}): model.json or model.safetensors is damaged") from error
+        raise UserError(
+            f"the model in {folder.path} cannot be read ({reason}): model.json or model.safetensors is damaged"
+        ) from error
     return network.eval(), card

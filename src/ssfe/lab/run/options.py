@@ -30,7 +30,12 @@ def check_options(options: TrainOptions) -> None:
         ("warmup_epochs", optimization.warmup_epochs, optimization.warmup_epochs >= 0, "not negative"),
         ("clip_grad", optimization.clip_grad, optimization.clip_grad is None or optimization.clip_grad > 0, "positive"),
         ("ema", optimization.ema, 0 <= optimization.ema < 1, "in [0, 1)"),
-        ("label_smoothing", options.augmentation.label_smoothing, 0 <= options.augmentation.label_smoothing < 1, "in [0, 1)"),
+        (
+            "label_smoothing",
+            options.augmentation.label_smoothing,
+            0 <= options.augmentation.label_smoothing < 1,
+            "in [0, 1)",
+        ),
     ]
     for name, value, holds, wanted in rules:
         if not holds:
@@ -46,7 +51,7 @@ def resolve(options: TrainOptions, splits: DataSplits, spec: ModelSpec) -> Train
     decay = _WEIGHT_DECAY[optimization.optimizer]
     return replace(
         options,
-        data=str(Path(options.data).resolve()) if Path(options.data).exists() else options.data,
+        data=named(options.data),
         model=options.model or spec.name,
         loading=replace(options.loading, image_size=splits.image_size),
         augmentation=replace(
@@ -60,6 +65,11 @@ def resolve(options: TrainOptions, splits: DataSplits, spec: ModelSpec) -> Train
     )
 
 
+def named(data: str) -> str:
+    """The data's name as a run stores it: a path that exists as an absolute one, so that it means the same anywhere."""
+    return str(Path(data).resolve()) if Path(data).exists() else data
+
+
 def check_same(asked: TrainOptions, stored: TrainOptions) -> None:
     """Check that a run is continued with its own options.
 
@@ -67,9 +77,9 @@ def check_same(asked: TrainOptions, stored: TrainOptions) -> None:
         UserError: naming the first option that differs.
     """
     before = stored.to_flat()
-    for name, value in asked.to_flat().items():
+    for name, value in replace(asked, data=named(asked.data)).to_flat().items():
         if name not in _FREE_ON_RESUME and value != before[name]:
             raise UserError(
-                f"the run was started with {name}={before[name]}, not {value}: leave {name} out to continue it, or start a "
-                "new run without --resume"
+                f"the run was started with {name}={before[name]}, not {value}: leave {name} out to continue it, or "
+                "start a new run without --resume"
             )

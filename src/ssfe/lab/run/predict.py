@@ -18,9 +18,9 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from ssfe.lab.data import FileImages
 from ssfe.lab.data.preprocessing import Transform
 from ssfe.lab.errors import UserError
-from ssfe.lab.run.device import find_device
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.model_file import load_shipped
+from ssfe.lab.training.device import find_device
 from ssfe.lab.training.loader import worker_count
 
 
@@ -104,7 +104,9 @@ def find_images(given: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS and file.is_file())
+            inside = sorted(
+                file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS and file.is_file()
+            )
             if not inside:
                 raise UserError(f"{path} holds no image ({', '.join(IMG_EXTENSIONS)})")
             found += inside
@@ -125,7 +127,9 @@ def _csv_writer(file: TextIO, classes: tuple[str, ...], top: int | None) -> Any:
         best = int(probabilities.argmax())
         if top:
             values, order = probabilities.topk(top)
-            cells = [cell for p, i in zip(values.tolist(), order.tolist(), strict=True) for cell in (classes[i], f"{p:.6f}")]
+            cells = [
+                cell for p, i in zip(values.tolist(), order.tolist(), strict=True) for cell in (classes[i], f"{p:.6f}")
+            ]
         else:
             cells = [f"{p:.6f}" for p in probabilities.tolist()]
         writer.writerow([path, classes[best], f"{float(probabilities[best]):.6f}", *cells])

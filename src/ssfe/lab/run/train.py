@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from ssfe.lab.run.folder import RunFolder, new_run_folder
 from ssfe.lab.run.metrics import measure
 from ssfe.lab.run.model_file import ModelCard, save_shipped
 from ssfe.lab.run.options import check_options, resolve
+from ssfe.lab.run.rescue import rescued
 from ssfe.lab.run.result import Outcome, make_result
 from ssfe.lab.seeds import derive_seed
 from ssfe.lab.training.fit import Fitted, fit
@@ -43,6 +45,11 @@ class Experiment:
     network: nn.Module
     stock_parameters: int
     notes: tuple[str, ...]
+
+    @property
+    def images_per_step(self) -> int:
+        """The batch size, or all images if they are fewer."""
+        return min(self.options.loading.batch_size, len(self.splits.train))
 
 
 def prepare(options: TrainOptions) -> Experiment:
@@ -109,25 +116,34 @@ def resume(folder: RunFolder, options: TrainOptions, say: Say) -> dict[str, obje
     Raises:
         UserError: if the run cannot be continued with these options. Interrupted: see :func:`train`.
     """
+    if folder.result.exists():
+        say(f"{folder.path} is finished already")
+        result: dict[str, object] = json.loads(folder.result.read_text())
+        return result
     experiment = prepare(options)
-    say(f"continuing {folder.path}" if folder.checkpoint.exists() else f"starting {folder.path} anew: it has no checkpoint yet")
+    say(
+        f"continuing {folder.path}"
+        if folder.checkpoint.exists()
+        else f"starting {folder.path} anew: it has no checkpoint yet"
+    )
     return _run(experiment, folder, say)
 
 
 def _run(experiment: Experiment, folder: RunFolder, say: Say) -> dict[str, object]:
     for line in describe(experiment, folder):
         say(line)
-    fitted = fit(
-        experiment.network,
-        experiment.method,
-        experiment.splits,
-        experiment.preprocessing,
-        experiment.options,
-        metrics=folder.metrics,
-        checkpoint=folder.checkpoint,
-        say=say,
-    )
-    return finish(experiment, folder, fitted)
+    with rescued(folder):
+        fitted = fit(
+            experiment.network,
+            experiment.method,
+            experiment.splits,
+            experiment.preprocessing,
+            experiment.options,
+            metrics=folder.metrics,
+            checkpoint=folder.checkpoint,
+            say=say,
+        )
+        return finish(experiment, folder, fitted)
 
 
 def finish(experiment: Experiment, folder: RunFolder, fitted: Fitted) -> dict[str, object]:
@@ -148,7 +164,7 @@ def finish(experiment: Experiment, folder: RunFolder, fitted: Fitted) -> dict[st
         method=experiment.options.method,
         inference=experiment.method.shipped,
     )
-    save_shipped(folder, shipped.to("cpu", memory_format=torch.contiguous_format), card)
+    save_shipped(folder, shipped.cpu().to(memory_format=torch.contiguous_format), card)
     result = make_result(experiment.options, experiment.splits, experiment.method, fitted, outcome)
     folder.write_result(result)
     return result
@@ -156,24 +172,25 @@ def finish(experiment: Experiment, folder: RunFolder, fitted: Fitted) -> dict[st
 
 def describe(experiment: Experiment, folder: RunFolder) -> list[str]:
     """What is about to be trained, in a few lines."""
-    options, splits, method = experiment.options, experiment.splits, experiment.method
+    splits = experiment.splits
+    counts = f"{len(splits.train):,} training, {len(splits.val):,} validation and {len(splits.test):,} test images"
     size = f"{splits.channels}x{splits.image_size}x{splits.image_size}"
-    batch = min(options.loading.batch_size, len(splits.train))
-    lines = [
-        f"data    {splits.name}: {len(splits.train):,} training, {len(splits.val):,} validation and {len(splits.test):,} test "
-        f"images, {size}, {len(splits.classes)} classes",
+    return [
+        f"data    {splits.name}: {counts}, {size}, {len(splits.classes)} classes",
         f"model   {experiment.notes[-1]}; {experiment.stock_parameters / 1e6:.2f} M parameters",
         *(f"note    {note}" for note in experiment.notes[:-1]),
+        f"method  {_describe_method(experiment)}",
+        f"folder  {folder.path}",
     ]
-    if method.pretext:
-        views = f"{batch} images = {batch * method.views} views" if method.views > 1 else f"{batch} images, one view of each"
-        lines.append(
-            f"method  ssfe: {options.enhancement.transforms} views of the features, scheme {options.enhancement.scheme}; "
-            f"a step takes {views}"
-        )
-    else:
-        lines.append(f"method  plain training; a step takes {batch} images")
-    return [*lines, f"folder  {folder.path}"]
+
+
+def _describe_method(experiment: Experiment) -> str:
+    images, method = experiment.images_per_step, experiment.method
+    if not method.pretext:
+        return f"plain training; a step takes {images} images"
+    views = f"{images} images = {images * method.views} views" if method.views > 1 else f"{images} images, 1 view each"
+    enhancement = experiment.options.enhancement
+    return f"ssfe: {enhancement.transforms} views of the features, scheme {enhancement.scheme}; a step takes {views}"
 
 
 def _measure(

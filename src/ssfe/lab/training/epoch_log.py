@@ -6,6 +6,7 @@ Lightning's CSVLogger deletes the rows of the interrupted run when a run is resu
 from __future__ import annotations
 
 import csv
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from ssfe.lab.errors import UserError
 from ssfe.lab.training.loader import TrainLoader
 from ssfe.lab.training.module import Classification
 
@@ -68,7 +70,8 @@ class EpochLog(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, Classification) and isinstance(trainer.train_dataloader, TrainLoader)
+        assert isinstance(pl_module, Classification)
+        assert isinstance(trainer.train_dataloader, TrainLoader)
         trainer.train_dataloader.batches_done = batch_idx + 1
         if batch_idx + 1 == pl_module.steps_per_epoch:
             self._epoch_seconds += self._lap()
@@ -78,8 +81,14 @@ class EpochLog(pl.Callback):
         self._sums = module.training_tally.state()
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Classification) and isinstance(trainer.train_dataloader, TrainLoader)
+        assert isinstance(pl_module, Classification)
+        assert isinstance(trainer.train_dataloader, TrainLoader)
         row = self._row(trainer, pl_module)
+        if not math.isfinite(row["train_loss"]):
+            raise UserError(
+                f"training diverged: the loss of epoch {row['epoch']} is {row['train_loss']}; start a new run with a "
+                f"lower lr than {pl_module.options.optimization.lr:g}, more warmup_epochs, or clip_grad"
+            )
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS).writerow(row)
         self.say(describe_epoch(row, pl_module.options.epochs, pl_module.method.views))
@@ -121,8 +130,9 @@ def describe_epoch(row: dict[str, Any], epochs: int, views: int) -> str:
     pretext = f"  pretext {row['train_pretext']:6.1%}" if row["train_pretext"] != "" else ""
     speed = f"{rate:,.0f} images/s" + (f" ({rate * views:,.0f} views/s)" if views > 1 else "")
     return (
-        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  loss {row['train_loss']:.3f}  top-1 {row['train_top1']:6.1%}"
-        f"{pretext}  |  validation top-1 {row['val_top1']:6.1%}  nll {row['val_nll']:.3f}  |  {speed}"
+        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}  loss {row['train_loss']:.3f}  "
+        f"top-1 {row['train_top1']:6.1%}{pretext}  |  "
+        f"validation top-1 {row['val_top1']:6.1%}  nll {row['val_nll']:.3f}  |  {speed}"
     )
 
 

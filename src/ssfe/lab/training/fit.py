@@ -12,14 +12,15 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, TQDMProgressBar
 from torch import nn
 
-from ssfe.lab.config import EngineOptions, TrainOptions
+from ssfe.lab.config import TrainOptions
 from ssfe.lab.data import DataSplits, Preprocessing, batch_transform, train_transform
 from ssfe.lab.methods import Method
+from ssfe.lab.training.device import find_device, resolve_precision
 from ssfe.lab.training.epoch_log import EpochLog
 from ssfe.lab.training.interrupt import Checkpoints, StopRequest
 from ssfe.lab.training.loader import AugmentedImages, EpochBatches, TrainLoader, evaluation_loader, worker_count
 from ssfe.lab.training.module import Classification
-from ssfe.lab.training.quiet import SILENT, quiet_lightning
+from ssfe.lab.training.quiet import SILENT
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -66,7 +67,8 @@ def fit(
     Raises:
         Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
     """
-    quiet_lightning()
+    device = find_device(options.engine.accelerator)
+    precision = resolve_precision(options.engine, device)
     loader = _train_loader(splits, preprocessing, options)
     module = Classification(
         network.to(memory_format=torch.channels_last) if options.engine.channels_last else network,
@@ -76,10 +78,10 @@ def fit(
         options,
         len(loader),
     )
-    log = EpochLog(metrics, say)
+    log = EpochLog(metrics, say if options.engine.progress != "none" else lambda line: None)
     request = StopRequest()
-    trainer = _trainer(options, [*_averaging(options), log, Checkpoints(checkpoint, request, log)], checkpoint.parent)
-    precision = resolve_precision(options.engine, trainer.strategy.root_device)
+    callbacks = [*_averaging(options), log, Checkpoints(checkpoint, request, log)]
+    trainer = _trainer(options, precision, callbacks, checkpoint.parent)
     if options.engine.compile:
         network.compile()
     workers = worker_count(options.loading.workers, splits.val.in_memory)
@@ -89,17 +91,7 @@ def fit(
         trainer.fit(module, loader, validation, ckpt_path=resumed, weights_only=True)
     _load_evaluated_weights(module, checkpoint)
     images = options.epochs * len(loader) * loader.batches.batch_size
-    return Fitted(trainer.strategy.root_device, precision, log.seconds, images)
-
-
-def resolve_precision(engine: EngineOptions, device: torch.device) -> str:
-    """fp32, bf16 or fp16. ``auto`` is bf16 where the hardware multiplies bfloat16 matrices: CUDA from compute capability
-    8.0, CPUs with AMX. (On CPUs with AVX512-BF16 alone it was slower than float32.)"""
-    if engine.precision != "auto":
-        return engine.precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
-    return "bf16" if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else "fp32"
+    return Fitted(device, precision, log.seconds, images)
 
 
 def _train_loader(splits: DataSplits, preprocessing: Preprocessing, options: TrainOptions) -> TrainLoader:
@@ -116,13 +108,11 @@ def _averaging(options: TrainOptions) -> list[pl.Callback]:
     return [EMAWeightAveraging(decay=options.optimization.ema)] if options.optimization.ema else []
 
 
-def _trainer(options: TrainOptions, callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
-    engine = options.engine
-    bar = engine.progress == "bar" or (engine.progress == "auto" and sys.stderr.isatty())
-    probe = pl.Trainer(accelerator=engine.accelerator, devices=1, **SILENT)
-    precision = resolve_precision(engine, probe.strategy.root_device)
+def _trainer(options: TrainOptions, precision: str, callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
+    progress = options.engine.progress
+    bar = progress == "bar" or (progress == "auto" and sys.stderr.isatty())
     return pl.Trainer(
-        accelerator=engine.accelerator,
+        accelerator=options.engine.accelerator,
         devices=1,
         precision=_PRECISIONS[precision],  # type: ignore[arg-type]
         max_epochs=options.epochs,

@@ -14,7 +14,6 @@ import lightning.pytorch as pl
 from ssfe.lab.training.epoch_log import EpochLog
 from ssfe.lab.training.module import Classification
 
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

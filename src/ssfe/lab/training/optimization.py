@@ -23,7 +23,8 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
 
 def make_optimizer(network: nn.Module, options: OptimizerOptions) -> torch.optim.Optimizer:
     """The optimizer of resolved options (``lr`` and ``weight_decay`` given)."""
-    assert options.lr is not None and options.weight_decay is not None
+    assert options.lr is not None
+    assert options.weight_decay is not None
     groups = parameter_groups(network, options.weight_decay)
     if options.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=options.lr)

@@ -1,0 +1,36 @@
+"""The device a run is on, and its arithmetic."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+import torch
+
+from ssfe.lab.config import EngineOptions
+from ssfe.lab.errors import UserError
+from ssfe.lab.training.quiet import SILENT, quiet_lightning
+
+
+def find_device(accelerator: str) -> torch.device:
+    """The device that Lightning chooses for an accelerator's name (auto, cpu, cuda, mps, ...).
+
+    Raises:
+        UserError: if there is no such accelerator here.
+    """
+    quiet_lightning()
+    try:
+        device: torch.device = pl.Trainer(accelerator=accelerator, devices=1, **SILENT).strategy.root_device
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"accelerator={accelerator} cannot be used here ({str(error).splitlines()[0]}): try auto or cpu"
+        ) from error
+    return device
+
+
+def resolve_precision(engine: EngineOptions, device: torch.device) -> str:
+    """fp32, bf16 or fp16. ``auto`` is bf16 where the hardware multiplies bfloat16 matrices: CUDA from compute
+    capability 8.0, CPUs with AMX. (On CPUs with AVX512-BF16 alone it was slower than float32.)"""
+    if engine.precision != "auto":
+        return engine.precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
+    return "bf16" if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else "fp32"
