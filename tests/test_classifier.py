@@ -275,7 +275,7 @@ def test_a_checkpoint_brings_its_masks_back() -> None:
     fraction = make(13, ChannelDiscard(scheme="drop_fraction"))
     theirs.load_state_dict(fraction.state_dict())
     torch.testing.assert_close(theirs(x).logits, fraction(x).logits, **EXACT)
-    broken = {**fraction.state_dict(), "masks": torch.ones(4, 13, dtype=torch.bool)}
+    broken = {**fraction.state_dict(), "_extra_state": torch.ones(4, 13, dtype=torch.bool)}
     with pytest.raises(ValueError, match="masks 0 and 1 are equal"):
         theirs.load_state_dict(broken)
 

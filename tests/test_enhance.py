@@ -313,7 +313,7 @@ def compiled_in_place() -> nn.Module:
         (lambda: with_classifier(nn.utils.spectral_norm(nn.Linear(13, 5))), {}, TypeError, "parametrized"),
         (lambda: with_classifier(nn.LazyLinear(5)), {}, TypeError, "LazyLinear has no weights yet: run the network"),
         (lambda: with_classifier(Cosine(13, 5)), {}, TypeError, "Cosine does more than a linear layer"),
-        (lambda: with_classifier(Scaled(13, 5)), {}, TypeError, "Scaled does more than a linear layer"),
+        (lambda: with_classifier(Scaled(13, 5)), {}, TypeError, "Scaled has more than weight and bias: scale"),
         (lambda: with_classifier(nn.Linear(13, 1)), {}, ValueError, "num_classes=1"),
         (TinyNet, {"transform": ChannelDiscard(14)}, ValueError, "transforms=14 is more than the 13 channels"),
         (TinyNet, {"views": "none"}, ValueError, "unknown views 'none'"),

@@ -63,8 +63,11 @@ def view_products(x: Tensor, weight: Tensor, keep: Tensor, gather: Tensor | None
         x = F.pad(x, (0, 1)).index_select(1, gather)
         # The padding meets a zero of x, so any column of the weight serves.
         weight = weight.index_select(1, gather.clamp(max=weight.shape[1] - 1))
-    partials = torch.bmm(x.view(rows, atoms, -1).transpose(0, 1), weight.view(outputs, atoms, -1).permute(1, 2, 0))
-    return (keep.to(partials.dtype) @ partials.flatten(1)).view(-1, rows, outputs)
+    width = x.shape[1] // atoms
+    partials = torch.bmm(
+        x.view(rows, atoms, width).transpose(0, 1), weight.view(outputs, atoms, width).permute(1, 2, 0)
+    )
+    return (keep.to(partials.dtype) @ partials.flatten(1)).view(keep.shape[0], rows, outputs)
 
 
 def masked_products(x: Tensor, weight: Tensor, masks: Tensor) -> Tensor:

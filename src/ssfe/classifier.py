@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, Literal, Self, get_args
 
 import torch
@@ -26,7 +26,8 @@ class JointClassifier(nn.Module):
     output is :class:`~ssfe.joint.JointLogits`; in evaluation mode it is (B, N) logits from the folded weights, so that
     nothing but the ordinary product is computed.
 
-    The masks are stored as a buffer, and a checkpoint brings them back.
+    The masks are stored as extra state, so that a checkpoint brings them back, and not as a buffer, so that weight
+    averaging leaves them alone.
 
     Args:
         in_features: C, channels of the input: (B, C), or (B, C, H, W) with ``conv``.
@@ -51,10 +52,6 @@ class JointClassifier(nn.Module):
         ValueError: for masks that cannot be (see :class:`~ssfe.discard.ChannelDiscard`), fewer than two classes, an
             unknown option, or ``inference="distilled"`` without ``distill``.
     """
-
-    masks: Tensor
-    _keep: Tensor
-    _gather: Tensor | None
 
     def __init__(
         self,
@@ -86,8 +83,7 @@ class JointClassifier(nn.Module):
         joint = nn.Linear(in_features, num_classes * self.transforms, bias, device=device, dtype=dtype)
         self.weight, self.bias = joint.weight, joint.bias
         self.distilled = nn.Linear(in_features, num_classes, bias, device=device, dtype=dtype) if distill else None
-        self.register_buffer("masks", masks if self.weight.is_meta else masks.to(self.weight.device))
-        self._plan()
+        self._set_masks(masks)
         self.inference = inference
 
     @classmethod
@@ -99,7 +95,7 @@ class JointClassifier(nn.Module):
         Each class's row is copied M times and scaled, channel by channel, by the inverse of the share of views that
         keep the channel (as inverted dropout does), so that the aggregated prediction equals the stock logits. With an
         identity view the first row is a plain copy and the others share the correction, so that single inference equals
-        them too. The distilled head is a copy.
+        them too (but for channels that no other view keeps). The distilled head is a copy.
 
         Args:
             stock: a Linear or a 1x1 Conv2d of N outputs. It is left as it is.
@@ -145,7 +141,14 @@ class JointClassifier(nn.Module):
         Returns:
             In training mode :class:`~ssfe.joint.JointLogits`; in evaluation mode the stock layer's output: (B, N), or
             (B, N, 1, 1) with ``conv``.
+
+        Raises:
+            ValueError: for features of another shape.
         """
+        pooled = x.ndim == 4 and x.shape[2:] == (1, 1) if self.conv else x.ndim == 2
+        if not pooled or x.shape[1] != self.in_features:
+            expected = f"(B, {self.in_features}{', 1, 1' if self.conv else ''})"
+            raise ValueError(f"the joint classifier takes features {expected}, not {tuple(x.shape)}")
         if not self.training:
             return self._stock_product(x)
         sampled = self._sample_views(x)
@@ -247,10 +250,11 @@ class JointClassifier(nn.Module):
 
     @torch.no_grad()
     def _copy_rows(self, weight: Tensor, bias: Tensor | None) -> None:
+        masks = self.masks.to(weight.device)
         identity = int(self.masks[0].all())
-        disturbed = self.masks[identity:]
+        disturbed = masks[identity:]
         kept = disturbed.sum(0).to(weight.dtype)
-        scale = torch.ones_like(self.masks, dtype=weight.dtype)
+        scale = torch.ones_like(masks, dtype=weight.dtype)
         scale[identity:] = len(disturbed) / kept.clamp(min=1)
         # A channel that only the identity view keeps has that one row to stand for all M.
         scale[:identity, kept == 0] = self.transforms
@@ -274,15 +278,33 @@ class JointClassifier(nn.Module):
         if value == "distilled" and self.distilled is None:
             raise ValueError("inference='distilled' needs the distilled head: set distill=True when enhancing")
 
-    def _plan(self) -> None:
-        plan = plan_atoms(self.masks)
-        device = self.masks.device
-        self._partials_pay = plan.pays
-        self.register_buffer("_keep", plan.keep.to(device), persistent=False)
-        self.register_buffer("_gather", None if plan.gather is None else plan.gather.to(device), persistent=False)
+    def get_extra_state(self) -> Tensor:
+        """The masks, for the state_dict."""
+        return self.masks
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        if not self.masks.is_meta:
-            check_masks(self.masks)
-            self._plan()
+    def set_extra_state(self, state: Tensor) -> None:
+        """The masks of a state_dict.
+
+        Raises:
+            ValueError: if they cannot be masks, or not this layer's.
+        """
+        if state.shape != self.masks.shape:
+            raise ValueError(f"the checkpoint's masks are {tuple(state.shape)}, this layer's {tuple(self.masks.shape)}")
+        check_masks(state)
+        self._set_masks(state)
+
+    def _set_masks(self, masks: Tensor) -> None:
+        plan = plan_atoms(masks.cpu())
+        self.masks, self._keep, self._gather, self._partials_pay = masks.cpu(), plan.keep, plan.gather, plan.pays
+        self._masks_to_device()
+
+    def _masks_to_device(self) -> None:
+        device = self.weight.device
+        if device.type != "meta":
+            self.masks, self._keep = self.masks.to(device), self._keep.to(device)
+            self._gather = None if self._gather is None else self._gather.to(device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._masks_to_device()
+        return self

@@ -171,9 +171,11 @@ def check_masks(masks: Tensor) -> None:
 
 
 def _as_rows(masks: Tensor | Iterable[Sequence[bool]]) -> MaskRows:
-    rows = masks.tolist() if isinstance(masks, Tensor) else [list(row) for row in masks]
-    if not rows or not all(isinstance(row, list) and len(row) == len(rows[0]) for row in rows):
+    given = masks.tolist() if isinstance(masks, Tensor) else list(masks)
+    two_deep = isinstance(given, list) and all(isinstance(row, Sequence | Tensor) for row in given)
+    if not two_deep or len({len(row) for row in given}) != 1:
         raise ValueError("masks must be M rows of C booleans, all of the same length")
+    rows = [list(row) for row in given]
     if not all(value in (0, 1) for row in rows for value in row):
         raise ValueError("masks must hold booleans (true where the channel is kept)")
     return tuple(tuple(bool(value) for value in row) for row in rows)

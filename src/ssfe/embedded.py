@@ -19,7 +19,7 @@ class EmbeddedClassifier(JointClassifier):
     """
 
     _sampled: Tensor | None = None
-    _network_called = False
+    _expected = False
 
     def attach(self, network: nn.Module) -> None:
         """Register the hooks on the network that holds this module."""
@@ -34,30 +34,37 @@ class EmbeddedClassifier(JointClassifier):
         """
         if not self.training:
             return self._stock_product(x)
-        if not self._network_called:
+        if not self._expected:
             raise RuntimeError(
-                "the joint classifier was called outside its network's forward: in training mode call model(images), "
-                "not its parts (forward_features, forward_head)"
+                "the joint classifier was called outside its network's forward, or more than once in it: in training "
+                "mode call model(images), not its parts (forward_features, forward_head)"
             )
+        self._expected = False
         self._sampled = self._sample_views(x)
         return self._stacked_views(x, self._sampled)
 
     def announce(self, network: nn.Module, args: tuple[Any, ...]) -> None:
-        """Forward pre-hook of the network: its own call is under way."""
-        self._network_called = True
+        """Forward pre-hook of the network: its own call is under way, and calls this module once."""
+        self._expected = True
 
     def pack(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Forward hook of the network: its stacked output as JointLogits; in evaluation mode the output as it is.
 
         Raises:
             TypeError: if in training mode the output is not one (views * B, N*M) tensor.
+            RuntimeError: if the network has another classifier by now.
         """
-        self._network_called = False
+        self._expected = False
         if not self.training:
             return output
         sampled, self._sampled = self._sampled, None
         width = self.num_classes * self.transforms
         if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] != width:
+            if all(module is not self for module in network.modules()):
+                raise RuntimeError(
+                    f"the joint classifier of {type(network).__name__} was replaced after ssfe.enhance: change the "
+                    "classifier before enhancing, or fold the network first"
+                )
             seen = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise TypeError(
                 f"in training mode {type(network).__name__} returned {seen} instead of its classifier's joint logits "

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from ssfe.classifier import Inference, Views
+from ssfe.classifier import Inference, JointClassifier, Views
 from ssfe.discard import ChannelDiscard
 from ssfe.embedded import EmbeddedClassifier
 from ssfe.surgery import check_linear, find_classifier, replace_module
@@ -17,7 +17,7 @@ from ssfe.surgery import check_linear, find_classifier, replace_module
 Network = TypeVar("Network", bound=nn.Module)
 
 # By name, because torch may be built without its distributed part.
-_WRAPPERS = {"DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "ScriptModule"}
+_WRAPPERS = {"DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule", "ScriptModule"}
 
 
 def enhance(
@@ -55,6 +55,8 @@ def enhance(
         ValueError: for a network already enhanced or without a recognisable classifier, and for impossible options.
     """
     _check_stock(model)
+    if not isinstance(transform, ChannelDiscard | None):
+        raise TypeError(f"transform must be a ChannelDiscard, not {type(transform).__name__}")
     _, stock = find_classifier(model, classifier)
     check_linear(stock)
     joint = EmbeddedClassifier.from_classifier(
@@ -138,5 +140,5 @@ def _check_stock(model: nn.Module) -> None:
     if compiled or _WRAPPERS & {kind.__name__ for kind in type(model).__mro__}:
         what = "compiled" if compiled else f"wrapped in {type(model).__name__}"
         raise TypeError(f"the network is {what} already: enhance it first, then compile or wrap it")
-    if any(isinstance(module, EmbeddedClassifier) for module in model.modules()):
+    if any(isinstance(module, JointClassifier) for module in model.modules()):
         raise ValueError("the network is enhanced already: fold it first to enhance it anew")

@@ -107,7 +107,8 @@ def joint_cross_entropy(logits: Tensor, views: Tensor, labels: Tensor, *, label_
         probabilities = labels.to(own.dtype)
         if label_smoothing:
             probabilities = (1 - label_smoothing) * probabilities + label_smoothing / labels.shape[-1]
-        true = torch.einsum("bvn,bn->bv", own, probabilities)
+        # No einsum: autocast would compute it in half precision.
+        true = (own * probabilities[:, None]).sum(-1)
         return (log_normaliser * probabilities.sum(-1, keepdim=True) - true).mean()
     true = own.gather(-1, labels[:, None, None].expand(-1, own.shape[1], 1)).squeeze(-1)
     if label_smoothing:

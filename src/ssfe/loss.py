@@ -81,9 +81,10 @@ class JointLoss(nn.Module):
 
 
 def _check_class_logits(output: Tensor, labels: Tensor) -> tuple[int, int]:
-    if output.ndim != 2 or output.shape[0] != labels.shape[0]:
+    if output.ndim != 2 or labels.ndim == 0 or output.shape[0] != labels.shape[0]:
         raise ValueError(
-            f"JointLoss got a tensor of shape {tuple(output.shape)} for {labels.shape[0]} labels, expected (B, N). "
+            f"JointLoss got a tensor of shape {tuple(output.shape)} for labels of shape {tuple(labels.shape)}, "
+            f"expected (B, N). "
             "An enhanced network packs its joint logits when it is called as a whole: call model(images), not its "
             "parts (forward_features, forward_head)"
         )

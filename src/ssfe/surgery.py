@@ -38,9 +38,9 @@ def find_classifier(network: nn.Module, name: str | None = None) -> tuple[str, n
         if isinstance(head, tuple | list):
             raise ValueError(f"{type(network).__name__} has {len(head)} classifiers; ssfe supports networks with one")
         return _last_linear(network, head, "get_classifier()")
-    for attribute in _HEADS:
-        head = getattr(network, attribute, None)
-        if isinstance(head, nn.Module) and _linears(head):
+    # The last one registered: a network may call a hidden layer fc and its classifier classifier.
+    for attribute, head in reversed(list(network.named_children())):
+        if attribute in _HEADS and _linears(head):
             return _last_linear(network, head, attribute)
     leaves = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
     if leaves and _linears(leaves[-1]):
@@ -77,6 +77,11 @@ def check_linear(layer: nn.Module) -> None:
     if nn.utils.parametrize.is_parametrized(layer) or hasattr(layer, "weight_g") or hasattr(layer, "weight_orig"):
         raise TypeError(
             "the classifier's weight is parametrized (weight_norm or the like): remove that before enhancing"
+        )
+    others = {name for name, _ in (*layer.named_parameters(), *layer.named_buffers())} - {"weight", "bias"}
+    if others:
+        raise TypeError(
+            f"the classifier {type(layer).__name__} has more than weight and bias: {', '.join(sorted(others))}"
         )
     if not layer.get_parameter("weight").is_meta and not _is_plain_product(layer):
         raise TypeError(
