@@ -50,13 +50,13 @@ def paths() -> Iterator[list[str]]:
     taken: list[str] = []
 
     def spy(name: str) -> Any:
-        original = getattr(__import__("ssfe.classifier", fromlist=[name]), name)
+        original = getattr(__import__("ssfe.masks", fromlist=[name]), name)
 
         def call(*args: Any) -> Any:
             taken.append(name)
             return original(*args)
 
-        return patch(f"ssfe.classifier.{name}", call)
+        return patch(f"ssfe.masks.{name}", call)
 
     with spy("view_products"), spy("masked_products"):
         yield taken
@@ -275,7 +275,7 @@ def test_a_checkpoint_brings_its_masks_back() -> None:
     fraction = make(13, ChannelDiscard(scheme="drop_fraction"))
     theirs.load_state_dict(fraction.state_dict())
     torch.testing.assert_close(theirs(x).logits, fraction(x).logits, **EXACT)
-    broken = {**fraction.state_dict(), "_extra_state": torch.ones(4, 13, dtype=torch.bool)}
+    broken = {**fraction.state_dict(), "channel_masks._extra_state": torch.ones(4, 13, dtype=torch.bool)}
     with pytest.raises(ValueError, match="masks 0 and 1 are equal"):
         theirs.load_state_dict(broken)
 

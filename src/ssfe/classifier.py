@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssfe.atoms import masked_products, plan_atoms, view_products
-from ssfe.discard import ChannelDiscard, check_masks
+from ssfe.discard import ChannelDiscard
 from ssfe.joint import JointLogits
+from ssfe.masks import ChannelMasks
 from ssfe.surgery import check_linear
 
 Views = Literal["all", "sampled"]
@@ -26,8 +25,7 @@ class JointClassifier(nn.Module):
     output is :class:`~ssfe.joint.JointLogits`; in evaluation mode it is (B, N) logits from the folded weights, so that
     nothing but the ordinary product is computed.
 
-    The masks are stored as extra state, so that a checkpoint brings them back, and not as a buffer, so that weight
-    averaging leaves them alone.
+    A checkpoint brings the masks back.
 
     Args:
         in_features: C, channels of the input: (B, C), or (B, C, H, W) with ``conv``.
@@ -45,7 +43,7 @@ class JointClassifier(nn.Module):
     Attributes:
         weight: (N*M, C); row ``i * M + j`` belongs to class i under transformation j.
         bias: (N*M,) or None.
-        masks: bool (M, C), true where the view keeps the channel.
+        channel_masks: the masks, in the state_dict.
         distilled: the plain head, or None.
 
     Raises:
@@ -83,7 +81,7 @@ class JointClassifier(nn.Module):
         joint = nn.Linear(in_features, num_classes * self.transforms, bias, device=device, dtype=dtype)
         self.weight, self.bias = joint.weight, joint.bias
         self.distilled = nn.Linear(in_features, num_classes, bias, device=device, dtype=dtype) if distill else None
-        self._set_masks(masks)
+        self.channel_masks = ChannelMasks(masks, self.weight.device)
         self.inference = inference
 
     @classmethod
@@ -121,6 +119,11 @@ class JointClassifier(nn.Module):
         joint._stock = (copy.deepcopy(stock).to("meta"),)
         joint._copy_rows(weight, stock.bias)
         return joint.train(stock.training)
+
+    @property
+    def masks(self) -> Tensor:
+        """Bool (M, C), true where the view keeps the channel."""
+        return self.channel_masks.rows
 
     @property
     def inference(self) -> Inference:
@@ -206,9 +209,7 @@ class JointClassifier(nn.Module):
         return F.conv2d(x, weight[:, :, None, None], bias) if self.conv else F.linear(x, weight, bias)
 
     def _sample_views(self, x: Tensor) -> Tensor | None:
-        if self.views == "all":
-            return None
-        return torch.randint(self.transforms, x.shape[:1], device=x.device)
+        return None if self.views == "all" else self.channel_masks.draw(x.shape[0], x.device)
 
     def _stacked_views(self, x: Tensor, sampled: Tensor | None) -> Tensor:
         """All views in one batch, view by view, and last the distilled head's logits, padded with zeros to N*M.
@@ -230,10 +231,7 @@ class JointClassifier(nn.Module):
 
     def _all_views(self, features: Tensor) -> Tensor:
         """(P, C) -> (M, P, N*M)."""
-        if self._partials_pay:
-            products = view_products(features, self.weight, self._keep, self._gather)
-        else:
-            products = masked_products(features, self.weight, self.masks)
+        products = self.channel_masks.products(features, self.weight)
         return products if self.bias is None else products + self.bias.to(products.dtype)
 
     def _unstack(self, stacked: Tensor, sampled: Tensor | None) -> JointLogits:
@@ -277,34 +275,3 @@ class JointClassifier(nn.Module):
             raise ValueError(f"unknown inference {value!r}: choose one of {', '.join(get_args(Inference))}")
         if value == "distilled" and self.distilled is None:
             raise ValueError("inference='distilled' needs the distilled head: set distill=True when enhancing")
-
-    def get_extra_state(self) -> Tensor:
-        """The masks, for the state_dict."""
-        return self.masks
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """The masks of a state_dict.
-
-        Raises:
-            ValueError: if they cannot be masks, or not this layer's.
-        """
-        if state.shape != self.masks.shape:
-            raise ValueError(f"the checkpoint's masks are {tuple(state.shape)}, this layer's {tuple(self.masks.shape)}")
-        check_masks(state)
-        self._set_masks(state)
-
-    def _set_masks(self, masks: Tensor) -> None:
-        plan = plan_atoms(masks.cpu())
-        self.masks, self._keep, self._gather, self._partials_pay = masks.cpu(), plan.keep, plan.gather, plan.pays
-        self._masks_to_device()
-
-    def _masks_to_device(self) -> None:
-        device = self.weight.device
-        if device.type != "meta":
-            self.masks, self._keep = self.masks.to(device), self._keep.to(device)
-            self._gather = None if self._gather is None else self._gather.to(device)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._masks_to_device()
-        return self

@@ -1,0 +1,76 @@
+"""The masks as part of a network: moved with it, stored with it, and left alone by weight averaging."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from ssfe.atoms import masked_products, plan_atoms, view_products
+from ssfe.discard import check_masks
+
+
+class ChannelMasks(nn.Module):
+    """M masks over C channels, and the products of the views they make.
+
+    The masks are extra state of the state_dict and no buffer, because averaging buffers (EMA, SWA) fails on booleans
+    and corrupts indices.
+
+    Args:
+        rows: bool (M, C), true where the view keeps the channel.
+        device: of the network; masks of a network on the meta device wait on the CPU.
+    """
+
+    rows: Tensor
+
+    def __init__(self, rows: Tensor, device: torch.device) -> None:
+        super().__init__()
+        self._set(rows, device)
+
+    def products(self, features: Tensor, weight: Tensor) -> Tensor:
+        """``(m_j * features) @ weight.T`` for all M views: (P, C), (O, C) -> (M, P, O)."""
+        if self._partials_pay:
+            return view_products(features, weight, self._keep, self._gather)
+        return masked_products(features, weight, self.rows)
+
+    def draw(self, images: int, device: torch.device) -> Tensor:
+        """A transformation for each image, uniform over the M: (B,) int64."""
+        return torch.randint(len(self.rows), (images,), device=device)
+
+    def get_extra_state(self) -> Tensor:
+        """The masks, for the state_dict."""
+        return self.rows
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """The masks of a state_dict.
+
+        Raises:
+            ValueError: if they are of another shape, or cannot be masks.
+        """
+        if state.shape != self.rows.shape:
+            raise ValueError(f"the checkpoint's masks are {tuple(state.shape)}, the network's {tuple(self.rows.shape)}")
+        check_masks(state)
+        self._set(state, self.rows.device)
+
+    def extra_repr(self) -> str:
+        """Shape, for print."""
+        transforms, channels = self.rows.shape
+        return f"transforms={transforms}, channels={channels}"
+
+    def _set(self, rows: Tensor, device: torch.device) -> None:
+        plan = plan_atoms(rows.cpu())
+        self.rows, self._keep, self._gather, self._partials_pay = rows.cpu(), plan.keep, plan.gather, plan.pays
+        self._move(device)
+
+    def _move(self, device: torch.device) -> None:
+        if device.type != "meta":
+            self.rows, self._keep = self.rows.to(device), self._keep.to(device)
+            self._gather = None if self._gather is None else self._gather.to(device)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # Only where fn would put the masks is wanted: to_empty() would empty them.
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._move(fn(self.rows).device)
+        return self
