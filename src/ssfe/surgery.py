@@ -32,19 +32,21 @@ def find_classifier(network: nn.Module, name: str | None = None) -> tuple[str, n
         found = dict(network.named_modules()).get(name)
         if found is None or not name:
             raise ValueError(f"{type(network).__name__} has no module {name!r}; {_candidates(network)}")
-        return _last_linear(network, found, f"classifier={name!r}")
+        return _last_linear(network, found, f"classifier={name!r}", classes=None)
+    known = getattr(network, "num_classes", None)
+    classes = known if isinstance(known, int) else None
     if callable(getattr(network, "get_classifier", None)):
         head = network.get_classifier()  # type: ignore[operator]
         if isinstance(head, tuple | list):
             raise ValueError(f"{type(network).__name__} has {len(head)} classifiers; ssfe supports networks with one")
-        return _last_linear(network, head, "get_classifier()")
+        return _last_linear(network, head, "get_classifier()", classes)
     # The last one registered: a network may call a hidden layer fc and its classifier classifier.
     for attribute, head in reversed(list(network.named_children())):
         if attribute in _HEADS and _linears(head):
-            return _last_linear(network, head, attribute)
+            return _last_linear(network, head, attribute, classes)
     leaves = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
     if leaves and _linears(leaves[-1]):
-        return _last_linear(network, leaves[-1], "the last layer")
+        return _last_linear(network, leaves[-1], "the last layer", classes)
     raise ValueError(
         f"found no classifier in {type(network).__name__}: looked for get_classifier(), the attributes "
         f"{', '.join(_HEADS)} and a Linear or 1x1 Conv2d as the last layer; {_candidates(network)}"
@@ -109,12 +111,11 @@ def _linears(module: nn.Module) -> list[nn.Module]:
     ]
 
 
-def _last_linear(network: nn.Module, head: nn.Module, where: str) -> tuple[str, nn.Module]:
+def _last_linear(network: nn.Module, head: nn.Module, where: str, classes: int | None) -> tuple[str, nn.Module]:
     linears = _linears(head) if isinstance(head, nn.Module) else []
-    classes = getattr(network, "num_classes", None)
-    fitting = [layer for layer in linears if not isinstance(classes, int) or _outputs(layer) == classes]
+    fitting = [layer for layer in linears if classes is None or _outputs(layer) == classes]
     if not fitting:
-        expected = f" of {classes} outputs" if isinstance(classes, int) else ""
+        expected = f" of {classes} outputs" if classes is not None else ""
         raise ValueError(
             f"{where} of {type(network).__name__} is {type(head).__name__} without a Linear or 1x1 Conv2d{expected}; "
             + _candidates(network)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from ssfe import __version__
 from ssfe.cli.arguments import normalise
+from ssfe.cli.compare import compare_parser, run_compare
 from ssfe.cli.parsers import PARSERS, switches
 from ssfe.cli.tables import evaluation_table, print_result
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.evaluate import evaluate
-from ssfe.lab.run.folder import RunFolder
+from ssfe.lab.run.folder import RunFolder, read_yaml
 from ssfe.lab.run.options import check_same
 from ssfe.lab.run.predict import predict
 from ssfe.lab.run.train import resume, train
@@ -27,11 +30,14 @@ from ssfe.lab.training.interrupt import Interrupted
 HELP = f"""ssfe {__version__}: more accurate image classifiers by Self-supervised Feature Enhancement, at no extra cost.
 
   ssfe train [DATA]               train a classifier; without DATA, on embedded digits, in a minute
+  ssfe compare [DATA]             train methods side by side, over seeds, and tell what differs
   ssfe evaluate RUN [DATA]        measure a trained model
   ssfe predict RUN IMAGES ...     classify images with it
 
 Each has --help.
 """
+_LONGEST = 600
+"""Characters of an error message."""
 
 
 def run(arguments: list[str]) -> int:
@@ -46,6 +52,8 @@ def run(arguments: list[str]) -> int:
         return _subcommand(arguments[0], arguments[1:])
     except UserError as error:
         return _fail(error.line)
+    except MisconfigurationException as error:  # Lightning's word for options that this machine cannot follow
+        return _fail(str(error))
     except torch.OutOfMemoryError:
         return _fail("out of device memory: lower --batch-size, or choose a smaller model")
     except KeyboardInterrupt:
@@ -54,37 +62,46 @@ def run(arguments: list[str]) -> int:
 
 
 def _subcommand(name: str, rest: list[str]) -> int:
-    if name not in PARSERS:
-        raise UserError(f"unknown command {name!r}: use one of {', '.join(PARSERS)}")
-    parser = PARSERS[name]()
+    known = {**PARSERS, "compare": compare_parser}
+    if name not in known:
+        raise UserError(f"unknown command {name!r}: use one of {', '.join(known)}")
+    parser = known[name]()
     parsed: dict[str, Any]
+    if name == "compare":
+        arguments = normalise(rest, switches(parser), positional="data")
+        console = Console(highlight=False)
+        return run_compare(parser.parse_args(arguments).as_dict(), console, _sayer(console))
     if name == "train":
         arguments = normalise(rest, switches(parser), positional="data")
-        folder = _resumed_folder(arguments)
-        if folder is not None:
-            if any(argument.startswith("--output=") for argument in arguments):
-                raise UserError("--output has no place beside --resume: the run goes on in its own folder")
+        for path in _values(arguments, "config"):
+            read_yaml(Path(path))
+        folders = [RunFolder(Path(path)) for path in _values(arguments, "resume")]
+        if folders:
             # First, so that whatever is typed beside --resume stands out against the run's own options.
-            folder.read_options()
-            arguments = [f"--config={folder.config}", *arguments]
+            folders[-1].read_options()
+            arguments = [f"--config={folders[-1].config}", *arguments]
         parsed = parser.parse_args(arguments).as_dict()
-        return _train(parsed, folder)
+        return _train(parsed, folders[-1] if folders else None)
     parsed = parser.parse_args(normalise(rest, switches(parser))).as_dict()
     return _evaluate(parsed) if name == "evaluate" else _predict(parsed)
 
 
-def _resumed_folder(arguments: list[str]) -> RunFolder | None:
-    given = [argument.partition("=")[2] for argument in arguments if argument.startswith("--resume=")]
-    return RunFolder(Path(given[-1])) if given else None
+def _sayer(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, markup=False, soft_wrap=True)
+
+
+def _values(arguments: list[str], name: str) -> list[str]:
+    return [argument.partition("=")[2] for argument in arguments if argument.startswith(f"--{name}=")]
 
 
 def _train(parsed: dict[str, Any], resumed: RunFolder | None) -> int:
+    if resumed is None and parsed["resume"] is not None:
+        raise UserError("resume has no place in a config file: type --resume RUN")
+    if resumed is not None and parsed["output"] is not None:
+        raise UserError("--output has no place beside --resume: the run goes on in its own folder")
     options = TrainOptions.from_flat(parsed)
     console = Console(highlight=False)
-
-    def say(line: str) -> None:
-        console.print(line, markup=False, soft_wrap=True)
-
+    say = _sayer(console)
     try:
         if resumed is None:
             folder, result = train(options, parsed["output"], say)
@@ -134,5 +151,9 @@ def _predict(parsed: dict[str, Any]) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"ssfe: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    if len(line) > _LONGEST:
+        # What a library said, at length, stands in the middle: what is wrong comes first, how to mend it last.
+        line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+    print(f"ssfe: {line}", file=sys.stderr)
     return 2

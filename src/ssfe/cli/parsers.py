@@ -23,17 +23,33 @@ TRAIN_USAGE = (
 class OneLineParser(ArgumentParser):
     """A parser whose complaints are one line, as a UserError."""
 
+    def __init__(self, **options: Any) -> None:
+        # Abbreviations would pass by what looks for an option by its name, such as --resume.
+        super().__init__(allow_abbrev=False, **options)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise UserError, with near matches for an unknown option."""
-        line = re.sub(r"^Parser key (\S+?):", r"option \1:", " ".join(message.split())).rstrip(".")
-        unknown = re.match(r"unrecognized arguments: --(\w+)", line)
+        line = _plain(message)
+        unknown = re.match(r"unrecognized arguments: (--\w+)|(?:Option|Key) '(\w+)' is not", line)
         if unknown:
+            option = unknown[1] or unknown[2]
             known = [option[2:] for action in self._actions for option in action.option_strings if option[:2] == "--"]
-            near = difflib.get_close_matches(unknown[1], known, 1)
-            line = f"unknown option --{unknown[1]}" + (f", did you mean --{near[0]}?" if near else "")
+            near = difflib.get_close_matches(option.lstrip("-"), known, 1)
+            dashes = "--" if unknown[1] else ""
+            line = f"unknown option {option}" + (f", did you mean {dashes}{near[0]}?" if near else "")
         if len(line) > 300:
             line = line[:300] + " ..."
         raise UserError(f"{line}; {self.prog} --help lists the options")
+
+
+def _plain(message: str) -> str:
+    """A complaint of the parser without Python's names for types."""
+    line = re.sub(r"^Parser key (\S+?):", r"option \1:", " ".join(message.split())).rstrip(".")
+    line = line.replace("<class 'NoneType'>", "null")
+    line = re.sub(r"(?:a )?<class '([\w.]+)'>", r"\1", line)
+    line = re.sub(r"(?:a )?typing\.Literal\[([^]]*)\]", r"one of \1", line)
+    union = re.match(r"(.*?)Does not validate against .*?Subtypes: \[(.*?)\] Errors: .* Given value: (.*)", line)
+    return f"{union[1]}Expected one of {union[2]}. Got value: {union[3]}" if union else line
 
 
 def train_parser() -> ArgumentParser:
@@ -62,6 +78,7 @@ def evaluate_parser() -> ArgumentParser:
     parser.add_argument("--data_dir", type=Path | None, help="As for ssfe train.")
     parser.add_argument("--limit_test", type=int | None, help="Evaluate on this many images only.")
     parser.add_argument("--json", type=bool, default=False, help="Print JSON instead of a table.")
+    parser.add_argument("--batch_size", type=int | None, help="Images at a time. Default: as when it was trained.")
     _machine_arguments(parser)
     return parser
 
@@ -78,12 +95,12 @@ def predict_parser() -> ArgumentParser:
     parser.add_argument("--format", type=Literal["csv", "jsonl"], default="csv", help="CSV or JSON lines.")
     parser.add_argument("--top", type=int | None, help="Give the probabilities of this many classes only.")
     parser.add_argument("--output", type=Path | None, help="The file to write. Default: the terminal.")
+    parser.add_argument("--batch_size", type=int, default=128, help="Images at a time.")
     _machine_arguments(parser)
     return parser
 
 
 def _machine_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--batch_size", type=int, default=128, help="Images at a time.")
     parser.add_argument(
         "--workers", type=int | None, help="Processes that load images. Default: one per core, up to 8."
     )

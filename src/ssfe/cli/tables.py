@@ -37,7 +37,8 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
     console.print(f"Training took {result['seconds']:.0f} s, {throughput['images_per_second']:,.0f} images/s{views}")
     console.print(
         f"Shipped: a stock {result['model']}, {parameters['shipped']:,} parameters "
-        f"(the untrained network had {parameters['stock']:,})"
+        f"(the untrained network had {parameters['stock']:,})",
+        soft_wrap=True,
     )
     console.print(f"  {folder.weights}", soft_wrap=True)
     console.print(f"Next: ssfe predict {folder.path} IMAGE ...", soft_wrap=True)

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+MethodName = Literal["ssfe", "plain", "discard", "multitask", "dropout", "sla", "ssfe+sla"]
+
 
 @dataclass(frozen=True)
 class DataOptions:
@@ -132,8 +134,9 @@ class TrainOptions:
     """More arguments of the network's constructor, such as {"drop_path_rate": 0.1}."""
     pretrained: bool = False
     """Start from timm's pretrained weights."""
-    method: Literal["ssfe", "plain"] = "ssfe"
-    """ssfe: self-supervised feature enhancement. plain: ordinary training, the baseline."""
+    method: MethodName = "ssfe"
+    """ssfe: self-supervised feature enhancement. plain: ordinary training, the baseline. discard, multitask, dropout:
+    ablations of ssfe. sla: rotated images, at four times the cost. ssfe+sla: both."""
     epochs: int = 30
     """Passes over the training images."""
     seed: int = 0

@@ -25,6 +25,8 @@ class Readings:
 class Method(ABC):
     """A way to train a stock network: what becomes of the network, the loss, the predictions, and what is shipped."""
 
+    summary: str
+    """What it does, in a few words for the log."""
     shipped: str
     """The reading that the deployed network gives, a key of :attr:`Readings.classes`."""
     views: int = 1
@@ -38,11 +40,16 @@ class Method(ABC):
 
     @abstractmethod
     def loss(self, output: Any, labels: Tensor) -> Tensor:
-        """Scalar loss from the network's output in training mode; labels (B,) or class probabilities (B, N)."""
+        """Scalar loss from the network's output in training mode; labels (B,) or probabilities (B, N)."""
 
     @abstractmethod
     def training_readings(self, output: Any) -> Readings:
         """What the output in training mode says, for training accuracy. One reading is enough."""
+
+    def predict(self, network: nn.Module, images: Tensor) -> Tensor:
+        """The class logits (B, N) of the shipped reading, in evaluation mode, for validation after each epoch."""
+        logits: Tensor = network(images)
+        return logits
 
     @abstractmethod
     def readings(self, network: nn.Module, images: Tensor) -> Readings:

@@ -24,13 +24,8 @@ class FeatureEnhancement(Method):
         self.options = options
         self.shipped = options.inference
         self.views = options.transforms if options.views == "all" else 1
-        self.transform = ssfe.ChannelDiscard(
-            transforms=options.transforms,
-            scheme=options.scheme,
-            groups=options.groups,
-            identity=options.identity,
-            fraction=options.fraction,
-        )
+        self.transform = channel_discard(options)
+        self.summary = f"ssfe: {options.transforms} views of the features, scheme {options.scheme}"
         self.criterion = ssfe.JointLoss(label_smoothing)
 
     def prepare(self, network: nn.Module) -> nn.Module:
@@ -59,6 +54,17 @@ class FeatureEnhancement(Method):
 
     def deploy(self, network: nn.Module) -> nn.Module:
         return ssfe.fold(network)
+
+
+def channel_discard(options: MethodOptions) -> ssfe.ChannelDiscard:
+    """The masks that the options describe."""
+    return ssfe.ChannelDiscard(
+        transforms=options.transforms,
+        scheme=options.scheme,
+        groups=options.groups,
+        identity=options.identity,
+        fraction=options.fraction,
+    )
 
 
 def _pretext(output: ssfe.JointLogits) -> tuple[Tensor, Tensor]:

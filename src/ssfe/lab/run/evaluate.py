@@ -12,7 +12,7 @@ from ssfe.lab.methods import Readings
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.metrics import measure
 from ssfe.lab.run.model_file import load_shipped
-from ssfe.lab.run.options import named
+from ssfe.lab.run.options import check_loading, evaluation_batch, named
 from ssfe.lab.training.device import find_device
 from ssfe.lab.training.loader import evaluation_loader, worker_count
 
@@ -23,11 +23,14 @@ def evaluate(
     *,
     data_dir: Path | None = None,
     limit_test: int | None = None,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     workers: int | None = None,
     accelerator: str = "auto",
 ) -> dict[str, Any]:
     """The metrics of the shipped model on the run's test images, or on those of ``data``.
+
+    Without ``data`` they equal those in result.json to the last bit, on the same machine: by default ``batch_size`` is
+    that of the measurement after training.
 
     Returns:
         ``data``, ``images`` (their number), ``model``, ``inference`` and ``metrics``: top1, top5, nll, ece.
@@ -35,12 +38,17 @@ def evaluate(
     Raises:
         UserError: if the run has no model, or the data cannot be read or has other classes.
     """
+    check_loading(batch_size, workers)
     network, card = load_shipped(folder)
     options = folder.read_options()
     loading = options.loading
     if data is None or named(data) == options.data:
         # Split as in training: asked for by name, a folder without splits would be measured with its training images.
-        loading = replace(loading, data_dir=data_dir or loading.data_dir, limit_test=limit_test or loading.limit_test)
+        loading = replace(
+            loading,
+            data_dir=data_dir or loading.data_dir,
+            limit_test=loading.limit_test if limit_test is None else limit_test,
+        )
         name, split = options.data, load_data(options.data, loading, seed=options.seed).test
     else:
         asked = DataOptions(data_dir=data_dir or loading.data_dir, limit_test=limit_test)
@@ -49,6 +57,7 @@ def evaluate(
     device = find_device(accelerator)
     network = network.to(device)
     preprocessing = card.preprocessing
+    batch_size = batch_size or evaluation_batch(options)
     batches = evaluation_loader(
         split, preprocessing.eval_transform(), batch_size, worker_count(workers, split.in_memory)
     )

@@ -5,7 +5,7 @@ metrics.csv        a row per epoch
 result.json        what came out
 model.safetensors  the weights of the stock network to ship
 model.json         how to build that network, its class names and its preprocessing
-checkpoints/       last.ckpt, from which --resume continues
+checkpoints/       last.ckpt, from which --resume continues, and images.json, what it was trained on
 """
 
 from __future__ import annotations
@@ -52,15 +52,23 @@ class RunFolder:
     def checkpoint(self) -> Path:
         return self.path / "checkpoints" / "last.ckpt"
 
+    @property
+    def images(self) -> Path:
+        return self.path / "checkpoints" / "images.json"
+
     def create(self) -> None:
         """Make the folder.
 
         Raises:
-            UserError: if it holds files already, or cannot be made.
+            UserError: if it holds files already, is a file, or cannot be made.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise UserError(f"{self.path} is not empty: choose another --output, or continue that run with --resume")
         try:
+            if self.path.exists() and not self.path.is_dir():
+                raise UserError(f"{self.path} is a file: choose another --output, a folder")
+            if self.path.exists() and any(self.path.iterdir()):
+                raise UserError(
+                    f"{self.path} is not empty: choose another --output, or continue that run with --resume"
+                )
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
@@ -68,25 +76,52 @@ class RunFolder:
             ) from error
 
     def write_options(self, options: TrainOptions) -> None:
-        """config.yaml."""
-        text = yaml.safe_dump(options.to_flat(), sort_keys=False)
-        write_whole(self.config, lambda path: path.write_text(text))
+        """config.yaml.
+
+        Raises:
+            UserError: if it cannot be written.
+        """
+        text = yaml.safe_dump(options.to_flat(), sort_keys=False, allow_unicode=True)
+        try:
+            write_whole(self.config, lambda path: path.write_text(text, encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"cannot write {self.config}: {error.strerror}; choose another --output") from error
 
     def read_options(self) -> TrainOptions:
         """config.yaml.
 
         Raises:
-            UserError: if this is no run folder.
+            UserError: if this is no run folder, or the file is damaged.
         """
         if not self.config.exists():
             raise UserError(
                 f"{self.path} is not a run folder: it has no config.yaml; give the --output folder of ssfe train"
             )
-        return TrainOptions.from_flat(yaml.safe_load(self.config.read_text()))
+        options = read_yaml(self.config)
+        unknown = [name for name in options if name not in TrainOptions().to_flat()]
+        if unknown:
+            raise UserError(
+                f"{self.config} holds the unknown option {unknown[0]!r}: it is damaged, or not of this version"
+            )
+        return TrainOptions.from_flat(options)
 
     def write_result(self, result: dict[str, Any]) -> None:
         """result.json."""
         write_json(self.result, result)
+
+    def read_result(self) -> dict[str, Any]:
+        """result.json.
+
+        Raises:
+            UserError: if it is damaged.
+        """
+        try:
+            result: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(
+                f"{self.result} is damaged: remove it, and ssfe train --resume {self.path} writes it anew"
+            ) from error
+        return result
 
 
 def new_run_folder(options: TrainOptions, root: Path = Path("runs")) -> RunFolder:
@@ -97,14 +132,38 @@ def new_run_folder(options: TrainOptions, root: Path = Path("runs")) -> RunFolde
     return RunFolder(next(path for path in candidates if not path.exists()))
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The options in a YAML file.
+
+    Raises:
+        UserError: if there is no such file, or it is not a mapping in YAML.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the config file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a config file: it is no text; give a YAML file of options") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1}: {getattr(error, 'problem', '')})" if mark else ""
+        raise UserError(f"{path} is not a config file: it is not YAML{where}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a config file: it has no lines of the form option: value")
+    return content
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """A readable JSON file, replaced as a whole."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_whole(path, lambda unfinished: unfinished.write_text(text))
+    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file beside ``path`` and put it in its place: a full disk never leaves half a file."""
     unfinished = path.with_name(path.name + ".unfinished")
-    write(unfinished)
-    unfinished.replace(path)
+    try:
+        write(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -16,6 +16,19 @@ from ssfe.lab.errors import UserError
 from ssfe.lab.models import ModelSpec
 from ssfe.lab.run.folder import RunFolder, write_json, write_whole
 
+# What damaged files make json, timm and safetensors raise.
+_UNREADABLE = (
+    AssertionError,
+    AttributeError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    UserError,
+    ValueError,
+    safetensors.SafetensorError,
+)
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -74,17 +87,17 @@ def load_shipped(folder: RunFolder) -> tuple[nn.Module, ModelCard]:
         raise UserError(f"no such run folder: {folder.path}")
     if not folder.card.exists() or not folder.weights.exists():
         hint = (
-            "continue it with ssfe train --resume"
-            if folder.checkpoint.exists()
+            f"continue the run first, with ssfe train --resume {folder.path}"
+            if folder.config.exists()
             else "give the --output folder of ssfe train"
         )
-        raise UserError(f"{folder.path} holds no finished model (model.json, model.safetensors): {hint} first")
+        raise UserError(f"{folder.path} holds no finished model (model.json, model.safetensors): {hint}")
     try:
-        card = ModelCard.from_dict(json.loads(folder.card.read_text()))
+        card = ModelCard.from_dict(json.loads(folder.card.read_text(encoding="utf-8")))
         network = timm.create_model(card.spec.name, **card.spec.kwargs)
         load_model(network, str(folder.weights))
-    except (KeyError, TypeError, RuntimeError, json.JSONDecodeError, safetensors.SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
             f"the model in {folder.path} cannot be read ({reason}): model.json or model.safetensors is damaged"
         ) from error

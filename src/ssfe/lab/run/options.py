@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
-from ssfe.lab.config import TrainOptions
-from ssfe.lab.data import DataSplits
+from ssfe.lab.config import DataOptions, TrainOptions
+from ssfe.lab.data import DataSplits, names
 from ssfe.lab.errors import UserError
 from ssfe.lab.models import ModelSpec
 
@@ -21,6 +22,10 @@ def check_options(options: TrainOptions) -> None:
     Raises:
         UserError: naming the option, its value and its range.
     """
+    for name, value in options.to_flat().items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name}={value} must be a finite number")
+    check_loading(options.loading.batch_size, options.loading.workers)
     optimization = options.optimization
     rules = [
         ("epochs", options.epochs, options.epochs >= 1, "at least 1"),
@@ -42,6 +47,23 @@ def check_options(options: TrainOptions) -> None:
             raise UserError(f"{name}={value} must be {wanted}")
 
 
+def check_loading(batch_size: int | None, workers: int | None) -> None:
+    """Check the numbers of images at a time and of processes that load them; None: left to a default.
+
+    Raises:
+        UserError: naming the option, its value and its range.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise UserError(f"batch_size={batch_size} must be at least 1")
+    if workers is not None and workers < 0:
+        raise UserError(f"workers={workers} must not be negative; 0 loads images without more processes")
+
+
+def evaluation_batch(options: TrainOptions) -> int:
+    """Images at a time where no gradients are kept."""
+    return 2 * options.loading.batch_size
+
+
 def resolve(options: TrainOptions, splits: DataSplits, spec: ModelSpec) -> TrainOptions:
     """The options with every default that depends on data or network filled in."""
     optimization = options.optimization
@@ -53,7 +75,7 @@ def resolve(options: TrainOptions, splits: DataSplits, spec: ModelSpec) -> Train
         options,
         data=named(options.data),
         model=options.model or spec.name,
-        loading=replace(options.loading, image_size=splits.image_size),
+        loading=replace(_anywhere(options.loading), image_size=splits.image_size),
         augmentation=replace(
             options.augmentation, flip=splits.flip if options.augmentation.flip is None else options.augmentation.flip
         ),
@@ -67,7 +89,15 @@ def resolve(options: TrainOptions, splits: DataSplits, spec: ModelSpec) -> Train
 
 def named(data: str) -> str:
     """The data's name as a run stores it: a path that exists as an absolute one, so that it means the same anywhere."""
-    return str(Path(data).resolve()) if Path(data).exists() else data
+    if data in names():
+        return data
+    prefix, path = ("hf:", data[3:]) if data.startswith("hf:") else ("", data)
+    found = Path(path).expanduser()
+    return f"{prefix}{found.resolve()}" if found.exists() else data
+
+
+def _anywhere(loading: DataOptions) -> DataOptions:
+    return replace(loading, data_dir=loading.data_dir and loading.data_dir.expanduser().resolve())
 
 
 def check_same(asked: TrainOptions, stored: TrainOptions) -> None:
@@ -77,7 +107,8 @@ def check_same(asked: TrainOptions, stored: TrainOptions) -> None:
         UserError: naming the first option that differs.
     """
     before = stored.to_flat()
-    for name, value in replace(asked, data=named(asked.data)).to_flat().items():
+    settled = replace(asked, data=named(asked.data), loading=_anywhere(asked.loading))
+    for name, value in settled.to_flat().items():
         if name not in _FREE_ON_RESUME and value != before[name]:
             raise UserError(
                 f"the run was started with {name}={before[name]}, not {value}: leave {name} out to continue it, or "

@@ -20,6 +20,7 @@ from ssfe.lab.data.preprocessing import Transform
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.model_file import load_shipped
+from ssfe.lab.run.options import check_loading
 from ssfe.lab.training.device import find_device
 from ssfe.lab.training.loader import worker_count
 
@@ -58,7 +59,7 @@ def predict(
         folder: of a finished run.
         images: files, or folders that are searched through for images.
         form: ``"csv"`` (columns file, prediction, probability, then one per class) or ``"jsonl"``.
-        top: give the probabilities of this many classes only (CSV: as ``class=probability`` columns).
+        top: give the probabilities of this many classes only (CSV: columns class1, class1_probability, ...).
         output: file to write; None: standard output.
 
     Returns:
@@ -67,6 +68,7 @@ def predict(
     Raises:
         UserError: if the run has no model, or there is nothing to classify.
     """
+    check_loading(batch_size, workers)
     network, card = load_shipped(folder)
     if top is not None and not 1 <= top <= len(card.classes):
         raise UserError(f"top={top} must lie between 1 and the {len(card.classes)} classes of the run")
@@ -96,7 +98,7 @@ def predict(
 
 
 def find_images(given: list[Path]) -> list[Path]:
-    """The files among ``given``, and the images in its folders, sorted within each folder.
+    """The files among ``given``, and the images in its folders, sorted within each folder; hidden ones passed over.
 
     Raises:
         UserError: for a path that does not exist or a folder without images.
@@ -105,7 +107,11 @@ def find_images(given: list[Path]) -> list[Path]:
     for path in given:
         if path.is_dir():
             inside = sorted(
-                file for file in path.rglob("*") if file.suffix.lower() in IMG_EXTENSIONS and file.is_file()
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in IMG_EXTENSIONS
+                and not any(part.startswith((".", "__MACOSX")) for part in file.relative_to(path).parts)
+                and file.is_file()
             )
             if not inside:
                 raise UserError(f"{path} holds no image ({', '.join(IMG_EXTENSIONS)})")
@@ -118,7 +124,7 @@ def find_images(given: list[Path]) -> list[Path]:
 
 
 def _csv_writer(file: TextIO, classes: tuple[str, ...], top: int | None) -> Any:
-    writer = csv.writer(file)
+    writer = csv.writer(file, lineterminator="\n")
     shown = [f"class{rank}" for rank in range(1, top + 1)] if top else list(classes)
     ranked = [name for rank in shown for name in (rank, f"{rank}_probability")] if top else shown
     writer.writerow(["file", "prediction", "probability", *ranked])
@@ -154,7 +160,7 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     try:
-        with output.open("w", newline="") as file:
+        with output.open("w", newline="", encoding="utf-8") as file:
             yield file
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise UserError(f"cannot write {output}: {error.strerror}") from error
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror or error}; choose another --output") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,17 +10,26 @@ import torch
 from torch import nn
 
 from ssfe.lab.config import TrainOptions
-from ssfe.lab.data import DataSplits, Preprocessing, load_data, preprocessing_for
+from ssfe.lab.data import (
+    DataSplits,
+    Preprocessing,
+    batch_transform,
+    load_data,
+    preprocessing_for,
+    train_transform,
+)
 from ssfe.lab.errors import UserError
 from ssfe.lab.methods import Method, Readings, make_method
 from ssfe.lab.models import ModelSpec, build_model, choose_model
 from ssfe.lab.run.folder import RunFolder, new_run_folder
 from ssfe.lab.run.metrics import measure
-from ssfe.lab.run.model_file import ModelCard, save_shipped
-from ssfe.lab.run.options import check_options, resolve
+from ssfe.lab.run.model_file import ModelCard, load_shipped, save_shipped
+from ssfe.lab.run.options import check_options, evaluation_batch, resolve
 from ssfe.lab.run.rescue import rescued
 from ssfe.lab.run.result import Outcome, make_result
+from ssfe.lab.run.same import check_checkpoint, check_images, write_images
 from ssfe.lab.seeds import derive_seed
+from ssfe.lab.training.device import find_device
 from ssfe.lab.training.fit import Fitted, fit
 from ssfe.lab.training.loader import evaluation_loader, worker_count
 
@@ -59,6 +67,7 @@ def prepare(options: TrainOptions) -> Experiment:
         UserError: for whatever in the options or the data cannot be trained on.
     """
     check_options(options)
+    find_device(options.engine.accelerator)
     splits = load_data(options.data, options.loading, seed=options.seed)
     spec, note = choose_model(
         options.model,
@@ -78,10 +87,14 @@ def prepare(options: TrainOptions) -> Experiment:
         network = method.prepare(network)
     except (ValueError, TypeError) as error:
         raise UserError(f"{options.model or spec.name} with method {options.method}: {error}") from error
+    preprocessing = preprocessing_for(splits, pretrained_cfg)
+    # Made here for their complaints alone: before there is a run folder.
+    train_transform(preprocessing, options.augmentation, splits.flip)
+    batch_transform(options.augmentation, len(splits.classes))
     return Experiment(
         options=resolve(options, splits, spec),
         splits=splits,
-        preprocessing=preprocessing_for(splits, pretrained_cfg),
+        preprocessing=preprocessing,
         spec=spec,
         method=method,
         network=network,
@@ -118,9 +131,11 @@ def resume(folder: RunFolder, options: TrainOptions, say: Say) -> dict[str, obje
     """
     if folder.result.exists():
         say(f"{folder.path} is finished already")
-        result: dict[str, object] = json.loads(folder.result.read_text())
-        return result
+        return folder.read_result()
     experiment = prepare(options)
+    if folder.checkpoint.exists():
+        check_images(folder, experiment.splits)
+        check_checkpoint(folder.checkpoint, experiment.network)
     say(
         f"continuing {folder.path}"
         if folder.checkpoint.exists()
@@ -133,6 +148,8 @@ def _run(experiment: Experiment, folder: RunFolder, say: Say) -> dict[str, objec
     for line in describe(experiment, folder):
         say(line)
     with rescued(folder):
+        if not folder.checkpoint.exists():
+            write_images(folder, experiment.splits)
         fitted = fit(
             experiment.network,
             experiment.method,
@@ -147,16 +164,8 @@ def _run(experiment: Experiment, folder: RunFolder, say: Say) -> dict[str, objec
 
 
 def finish(experiment: Experiment, folder: RunFolder, fitted: Fitted) -> dict[str, object]:
-    """Fold, evaluate every reading once on validation and test images, and write model and result."""
+    """Fold, write the model, evaluate every reading once on validation and test images, and write the result."""
     network = experiment.network.to(fitted.device).eval()
-    shipped = experiment.method.deploy(network).to(fitted.device).eval()
-    outcome = Outcome(
-        val=_measure(experiment, network, shipped, fitted, "val"),
-        test=_measure(experiment, network, shipped, fitted, "test"),
-        training_parameters=sum(parameter.numel() for parameter in network.parameters()),
-        shipped_parameters=sum(parameter.numel() for parameter in shipped.parameters()),
-        stock_parameters=experiment.stock_parameters,
-    )
     card = ModelCard(
         spec=experiment.spec,
         classes=experiment.splits.classes,
@@ -164,7 +173,16 @@ def finish(experiment: Experiment, folder: RunFolder, fitted: Fitted) -> dict[st
         method=experiment.options.method,
         inference=experiment.method.shipped,
     )
-    save_shipped(folder, shipped.cpu().to(memory_format=torch.contiguous_format), card)
+    save_shipped(folder, experiment.method.deploy(network).cpu().to(memory_format=torch.contiguous_format), card)
+    # Read back: what is measured is what a reader of the file gets, to the last bit.
+    shipped = load_shipped(folder)[0].to(fitted.device)
+    outcome = Outcome(
+        val=_measure(experiment, network, shipped, fitted, "val"),
+        test=_measure(experiment, network, shipped, fitted, "test"),
+        training_parameters=sum(parameter.numel() for parameter in network.parameters()),
+        shipped_parameters=sum(parameter.numel() for parameter in shipped.parameters()),
+        stock_parameters=experiment.stock_parameters,
+    )
     result = make_result(experiment.options, experiment.splits, experiment.method, fitted, outcome)
     folder.write_result(result)
     return result
@@ -186,20 +204,18 @@ def describe(experiment: Experiment, folder: RunFolder) -> list[str]:
 
 def _describe_method(experiment: Experiment) -> str:
     images, method = experiment.images_per_step, experiment.method
-    if not method.pretext:
-        return f"plain training; a step takes {images} images"
-    views = f"{images} images = {images * method.views} views" if method.views > 1 else f"{images} images, 1 view each"
-    enhancement = experiment.options.enhancement
-    return f"ssfe: {enhancement.transforms} views of the features, scheme {enhancement.scheme}; a step takes {views}"
+    views = f" = {images * method.views} views" if method.views > 1 else ""
+    return f"{method.summary}; a step takes {images} images{views}"
 
 
 def _measure(
     experiment: Experiment, network: nn.Module, shipped: nn.Module, fitted: Fitted, part: str
 ) -> dict[str, dict[str, float]]:
     split = getattr(experiment.splits, part)
-    loading = experiment.options.loading
-    workers = worker_count(loading.workers, split.in_memory)
-    batches = evaluation_loader(split, experiment.preprocessing.eval_transform(), 2 * loading.batch_size, workers)
+    workers = worker_count(experiment.options.loading.workers, split.in_memory)
+    batches = evaluation_loader(
+        split, experiment.preprocessing.eval_transform(), evaluation_batch(experiment.options), workers
+    )
 
     def readings(images: torch.Tensor) -> Readings:
         inputs = experiment.preprocessing.normalize(images)

@@ -77,7 +77,7 @@ class Classification(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Accuracy and NLL of the reading that is shipped."""
         images, labels = self._input(batch[0]), batch[1]
-        logits = self.network(images).float()
+        logits = self.method.predict(self.network, images).float()
         self.validation_tally.add_logits(logits, labels, F.cross_entropy(logits, labels))
 
     @property

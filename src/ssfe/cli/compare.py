@@ -1,0 +1,83 @@
+"""``ssfe compare``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+from rich.table import Table
+
+from ssfe.cli.parsers import OneLineParser
+from ssfe.lab.compare.compare import Comparison, compare
+from ssfe.lab.compare.markdown import HEADER, table_cells
+from ssfe.lab.compare.runner import ComparisonStopped
+from ssfe.lab.config import GROUPS, TrainOptions
+
+USAGE = "ssfe compare [DATA] [--methods plain,ssfe,...] [--models NAME,...] [--seeds N] [--jobs J] [OPTION ...]"
+
+
+def compare_parser() -> ArgumentParser:
+    """The parser of ``ssfe compare``: its own options, and those of training."""
+    parser = OneLineParser(prog="ssfe compare", usage=USAGE, description="Train methods side by side, over seeds.")
+    parser.add_argument("--config", action="config", help="YAML file of options.")
+    parser.add_argument(
+        "--methods", type=str, default="plain,ssfe", help="Separated by commas: plain, ssfe, discard, sla, ..."
+    )
+    parser.add_argument("--models", type=str | None, help="Networks, separated by commas. Default: as for ssfe train.")
+    parser.add_argument("--seeds", type=int, default=3, help="How many, from --seed on.")
+    parser.add_argument(
+        "--budget",
+        type=Literal["epochs", "time"],
+        default="epochs",
+        help="epochs: the same for all. time: as many as cost what plain training costs.",
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="Runs at a time.")
+    parser.add_argument(
+        "--output", type=Path, default=Path("comparison"), help="The comparison's folder; one that is there continues."
+    )
+    parser.add_class_arguments(TrainOptions, skip={*GROUPS, "model", "method"})
+    for group in GROUPS.values():
+        parser.add_class_arguments(group)
+    return parser
+
+
+def run_compare(parsed: dict[str, Any], console: Console, say: Callable[[str], None]) -> int:
+    """Run a comparison; the exit status is 1 if a cell failed."""
+    try:
+        comparison = compare(
+            TrainOptions.from_flat(parsed),
+            methods=parsed["methods"].split(","),
+            models=parsed["models"].split(",") if parsed["models"] else None,
+            seeds=parsed["seeds"],
+            budget=parsed["budget"],
+            jobs=parsed["jobs"],
+            output=parsed["output"],
+            say=say,
+        )
+    except ComparisonStopped as stop:
+        print("ssfe: stopped, nothing is lost; the same command continues the comparison", file=sys.stderr)
+        return 128 + stop.number
+    for table in comparison_tables(comparison):
+        console.print(table)
+    console.print(f"{comparison.folder / 'results.md'}, {comparison.folder / 'results.json'}", soft_wrap=True)
+    for failure in comparison.failures:
+        print(f"ssfe: {failure.cell.name} failed: {failure.reason}", file=sys.stderr)
+    return 1 if comparison.failures else 0
+
+
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """A table for each model."""
+    tables = []
+    for model in dict.fromkeys(row.model for row in comparison.rows):
+        table = Table(title=f"{model}: test images, mean and 95% interval over seeds", title_justify="left")
+        for position, name in enumerate(HEADER):
+            table.add_column(name, justify="right" if position else "left")
+        for row in comparison.rows:
+            if row.model == model:
+                table.add_row(*table_cells(row), style=None if row.shipped else "dim")
+        tables.append(table)
+    return tables

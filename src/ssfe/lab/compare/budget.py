@@ -1,0 +1,68 @@
+"""Epochs that cost every method the same time: the price of a training step, measured in alternation."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from ssfe.lab.config import MethodName, TrainOptions
+from ssfe.lab.run.train import Experiment, prepare
+from ssfe.lab.training.device import find_device, resolve_precision
+from ssfe.lab.training.optimization import make_optimizer
+
+_WARM_UP, _ROUNDS = 2, 7
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def step_ratios(common: TrainOptions, model: str, methods: Sequence[MethodName]) -> dict[str, float]:
+    """Seconds of a training step of each method, as a ratio to plain training.
+
+    Forward, loss, backward and optimizer on one batch already in memory; the methods take turns, and the ratio is the
+    median over the rounds of the ratio within a round, so that a machine whose speed drifts does not favour one.
+    """
+    steps = {name: _step(prepare(replace(common, model=model, method=name))) for name in ("plain", *methods)}
+    for _ in range(_WARM_UP):
+        for step in steps.values():
+            step()
+    rounds = [{name: _seconds(step) for name, step in steps.items()} for _ in range(_ROUNDS)]
+    return {name: statistics.median(seconds[name] / seconds["plain"] for seconds in rounds) for name in methods}
+
+
+def equal_time_epochs(epochs: int, ratio: float) -> int:
+    """The epochs that cost what ``epochs`` of plain training cost, at least one."""
+    return max(1, round(epochs / ratio))
+
+
+def _step(experiment: Experiment) -> Callable[[], None]:
+    options, method = experiment.options, experiment.method
+    device = find_device(options.engine.accelerator)
+    dtype = _DTYPES.get(resolve_precision(options.engine, device))
+    layout = torch.channels_last if options.engine.channels_last else torch.contiguous_format
+    network = experiment.network.to(device).to(memory_format=layout).train()
+    optimizer = make_optimizer(network, options.optimization)
+    prepare_image = experiment.preprocessing.eval_transform()
+    chosen = range(experiment.images_per_step)
+    images = torch.stack([prepare_image(experiment.splits.train[index][0]) for index in chosen])
+    inputs = experiment.preprocessing.normalize(images.to(device)).to(memory_format=layout)
+    labels = experiment.splits.train.labels[: len(images)].to(device)
+
+    def step() -> None:
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            loss = method.loss(network(inputs), labels)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return step
+
+
+def _seconds(step: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    step()
+    return time.perf_counter() - began

@@ -1,0 +1,139 @@
+"""``ssfe compare``: plan, run, summarise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ssfe.lab.compare.budget import equal_time_epochs, step_ratios
+from ssfe.lab.compare.cells import plan_cells
+from ssfe.lab.compare.markdown import markdown
+from ssfe.lab.compare.runner import Failure, run_cells
+from ssfe.lab.compare.summary import Row, summarise
+from ssfe.lab.config import MethodName, TrainOptions
+from ssfe.lab.errors import UserError
+from ssfe.lab.run.folder import write_json, write_whole
+from ssfe.lab.run.train import prepare
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison that has run.
+
+    Attributes:
+        folder: with results.json, results.md and cells/.
+        rows: of the table.
+        failures: cells without a result.
+    """
+
+    folder: Path
+    rows: list[Row]
+    failures: list[Failure]
+
+
+def compare(
+    common: TrainOptions,
+    *,
+    methods: Sequence[MethodName],
+    models: Sequence[str] | None,
+    seeds: int,
+    budget: Literal["epochs", "time"],
+    jobs: int,
+    output: Path,
+    say: Say,
+) -> Comparison:
+    """Run every (model, method, seed), or what is left of it, and summarise.
+
+    Args:
+        common: options of all runs.
+        methods, models: to compare; models None: the one that the data's image size suggests.
+        seeds: how many.
+        budget: ``"epochs"``: all methods train for ``common.epochs``. ``"time"``: each for as many epochs as cost what
+            plain training for ``common.epochs`` costs, from the ratio of their training steps measured here.
+        jobs: runs at a time.
+        output: folder of the comparison; one that is there continues.
+        say: prints a line.
+
+    Raises:
+        UserError: for impossible options, before anything runs. ComparisonStopped: on Ctrl-C or SIGTERM.
+    """
+    if jobs < 1:
+        raise UserError(f"jobs={jobs} must be at least 1")
+    # Nothing runs before the cells are known to make sense; the data is read once here to say so early.
+    plan_cells(common, models or ["-"], methods, seeds, output)
+    resolved = prepare(common).options
+    models = list(models or [str(resolved.model)])
+    epochs = _equal_time(resolved, models, methods, output, say) if budget == "time" else None
+    cells = plan_cells(resolved, models, methods, seeds, output, epochs)
+    _claim(output, resolved, budget)
+    failures = run_cells(cells, jobs, say)
+    finished = [cell for cell in cells if cell.finished]
+    results = [{**cell.folder.read_result(), "folder": str(cell.folder.path.relative_to(output))} for cell in finished]
+    rows = summarise(results)
+    _write(output, resolved, budget, results, failures, rows, seeds)
+    return Comparison(output, rows, failures)
+
+
+def _equal_time(
+    options: TrainOptions, models: Sequence[str], methods: Sequence[MethodName], output: Path, say: Say
+) -> dict[tuple[str, str], int]:
+    """Epochs by (model, method); measured once and kept, so that a continued comparison has the same."""
+    path = output / "budget.json"
+    measured: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+    for model in models:
+        missing = [method for method in methods if method not in measured.get(model, {})]
+        if missing:
+            say(f"timing  {model}: a training step of {', '.join(missing)} against plain")
+            measured[model] = {**measured.get(model, {}), **step_ratios(options, model, missing)}
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(path, measured)
+    return {
+        (model, method): equal_time_epochs(options.epochs, measured[model][method])
+        for model in models
+        for method in methods
+    }
+
+
+def _claim(output: Path, options: TrainOptions, budget: str) -> None:
+    """Write the comparison's own options, or check that they are those it was started with."""
+    path = output / "compare.yaml"
+    asked = {"budget": budget, **{k: v for k, v in options.to_flat().items() if k not in ("model", "method", "seed")}}
+    if path.exists():
+        before = yaml.safe_load(path.read_text())
+        for name, value in asked.items():
+            if before.get(name) != value:
+                raise UserError(
+                    f"{output} was started with {name}={before.get(name)}, not {value}: use the same options to "
+                    "continue it, or another --output"
+                )
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda unfinished: unfinished.write_text(yaml.safe_dump(asked, sort_keys=False)))
+
+
+def _write(
+    output: Path,
+    options: TrainOptions,
+    budget: str,
+    results: list[dict[str, Any]],
+    failures: list[Failure],
+    rows: list[Row],
+    seeds: int,
+) -> None:
+    content = {
+        "data": options.data,
+        "budget": budget,
+        "options": options.to_flat(),
+        "rows": [row.to_dict() for row in rows],
+        "cells": results,
+        "failures": [{"cell": failure.cell.name, "reason": failure.reason} for failure in failures],
+    }
+    write_json(output / "results.json", content)
+    write_whole(output / "results.md", lambda path: path.write_text(markdown(rows, options.data, seeds)))

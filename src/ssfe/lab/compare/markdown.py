@@ -1,0 +1,51 @@
+"""The table of a comparison, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ssfe.lab.compare.statistics import Estimate
+from ssfe.lab.compare.summary import Row
+
+HEADER = ("method", "top-1 %", "vs plain", "p (Holm)", "NLL", "ECE", "time/epoch", "epochs", "parameters")
+
+
+def table_cells(row: Row) -> tuple[str, ...]:
+    """A row's cells, as text, in the order of :data:`HEADER`."""
+    difference = row.difference
+    p = None if difference is None else difference.p_holm
+    return (
+        row.method if row.shipped else f"{row.method}, {row.reading} (not shipped)",
+        interval(row.top1, 100, ".2f"),
+        "" if difference is None else interval(difference.estimate, 100, "+.2f"),
+        "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001",
+        f"{row.nll.mean:.3f}",
+        f"{row.ece.mean:.3f}",
+        "" if row.time_ratio is None else f"{row.time_ratio.mean:.2f}x",
+        str(row.epochs),
+        f"{row.parameters:,}",
+    )
+
+
+def interval(value: Estimate, scale: float, form: str) -> str:
+    """``mean [low, high]``, or the mean alone where there is no interval."""
+    mean = format(scale * value.mean, form)
+    if value.low is None or value.high is None:
+        return mean
+    return f"{mean} [{format(scale * value.low, form)}, {format(scale * value.high, form)}]"
+
+
+def markdown(rows: Sequence[Row], data: str, seeds: int) -> str:
+    """The tables of all models."""
+    lines: list[str] = []
+    for model in dict.fromkeys(row.model for row in rows):
+        lines += [f"### {model} on {data}, {seeds} seed{'s' if seeds > 1 else ''}", ""]
+        lines += ["| " + " | ".join(HEADER) + " |", "|---" + "|---:" * (len(HEADER) - 1) + "|"]
+        lines += ["| " + " | ".join(table_cells(row)) + " |" for row in rows if row.model == model]
+        lines.append("")
+    lines += [
+        "Mean and 95% interval over seeds (Student's t) on test images; differences to plain training paired by seed,",
+        "p of the paired t-test corrected over the methods (Holm). Time per epoch as a ratio to plain. NLL in nats.",
+        "",
+    ]
+    return "\n".join(lines)

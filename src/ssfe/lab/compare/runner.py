@@ -1,0 +1,111 @@
+"""Running the cells of a comparison, several side by side, and going on past those that fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssfe.lab.compare.cells import Cell
+from ssfe.lab.errors import UserError
+
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that ended without a result, and why, in one line."""
+
+    cell: Cell
+    reason: str
+
+
+class ComparisonStopped(Exception):
+    """The comparison was stopped by signal ``number``; the running cells left checkpoints."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by signal {number}")
+        self.number = number
+
+
+def run_cells(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> list[Failure]:
+    """Run all cells that have no result yet, ``jobs`` at a time, each in a process of its own.
+
+    Each cell's output goes to ``log.txt`` in its folder. Cells with a checkpoint continue from it.
+
+    Returns:
+        The cells that failed. The others are finished.
+
+    Raises:
+        UserError: if a cell's folder was made with other options.
+        ComparisonStopped: on Ctrl-C, after the running cells have written their checkpoints.
+    """
+    for cell in cells:
+        _write_options(cell)
+    waiting = [cell for cell in cells if not cell.finished]
+    total, failures = len(cells), list[Failure]()
+    running: dict[subprocess.Popen[bytes], Cell] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                cell = waiting.pop(0)
+                running[_start(cell, jobs)] = cell
+                say(f"start   {cell.name} ({total - len(waiting)}/{total})")
+            time.sleep(_POLL_SECONDS)
+            for process in [process for process in running if process.poll() is not None]:
+                cell = running.pop(process)
+                if process.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+                    raise ComparisonStopped(process.returncode - 128)
+                if not cell.finished:
+                    failures.append(Failure(cell, _reason(cell, process.returncode)))
+                say(f"{'done ' if cell.finished else 'FAILED'}   {cell.name}")
+    except KeyboardInterrupt:
+        raise ComparisonStopped(signal.SIGINT) from None
+    finally:
+        _stop(running)
+    return failures
+
+
+def _write_options(cell: Cell) -> None:
+    if not cell.folder.config.exists():
+        cell.folder.path.mkdir(parents=True, exist_ok=True)
+        cell.folder.write_options(cell.options)
+        return
+    before, now = cell.folder.read_options().to_flat(), cell.options.to_flat()
+    different = [name for name, value in now.items() if value != before.get(name)]
+    if different:
+        name = different[0]
+        raise UserError(
+            f"{cell.folder.path} was started with {name}={before.get(name)}, not {now[name]}: use the same options to "
+            "continue the comparison, or another --output"
+        )
+
+
+def _start(cell: Cell, jobs: int) -> subprocess.Popen[bytes]:
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ} if jobs > 1 else dict(os.environ)
+    command = [sys.executable, "-m", "ssfe.lab.compare.worker", str(cell.folder.path)]
+    with _log(cell).open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+
+def _stop(running: dict[subprocess.Popen[bytes], Cell]) -> None:
+    for process in running:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    for process in running:
+        process.wait()
+
+
+def _log(cell: Cell) -> Path:
+    return cell.folder.path / "log.txt"
+
+
+def _reason(cell: Cell, status: int) -> str:
+    lines = [line for line in _log(cell).read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else f"ended with status {status}"

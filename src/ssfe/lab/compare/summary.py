@@ -1,0 +1,108 @@
+"""From the cells' results to the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ssfe.lab.compare.statistics import Estimate, PairedDifference, estimate, holm, paired_difference
+
+BASELINE = "plain"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on a model, by one reading, over all its seeds.
+
+    Attributes:
+        model, method, reading: which; ``shipped`` says whether the reading is the one that is shipped.
+        top1, nll, ece: on test images; shares in [0, 1], NLL in nats.
+        difference: of top-1 to plain training, paired by seed; None for plain itself or where plain is missing.
+        time_ratio: seconds per epoch as a ratio to plain, paired by seed; None where plain is missing.
+        epochs: that it was trained for.
+        parameters: of the shipped network.
+    """
+
+    model: str
+    method: str
+    reading: str
+    shipped: bool
+    top1: Estimate
+    nll: Estimate
+    ece: Estimate
+    difference: PairedDifference | None
+    time_ratio: Estimate | None
+    epochs: int
+    parameters: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def summarise(results: Sequence[dict[str, Any]]) -> list[Row]:
+    """One row for each (model, method, reading), p-values Holm-corrected over the shipped readings of a model.
+
+    Args:
+        results: the result.json of finished cells, in the order in which rows are wanted.
+    """
+    rows: list[Row] = []
+    for model in dict.fromkeys(result["model"] for result in results):
+        of_model = [result for result in results if result["model"] == model]
+        by_method = {
+            method: {result["seed"]: result for result in of_model if result["method"] == method}
+            for method in dict.fromkeys(result["method"] for result in of_model)
+        }
+        plain = by_method.get(BASELINE, {})
+        rows += _corrected([row for method, runs in by_method.items() for row in _rows(model, method, runs, plain)])
+    return rows
+
+
+def _rows(model: str, method: str, runs: dict[int, dict[str, Any]], plain: dict[int, dict[str, Any]]) -> list[Row]:
+    first = next(iter(runs.values()))
+    shipped = first["shipped_inference"]
+    readings = sorted(
+        (name for name in first["test"] if name not in ("shipped", "pretext")), key=lambda n: n != shipped
+    )
+    baseline = {seed: result["test"]["shipped"]["top1"] for seed, result in plain.items()}
+    ratios = [_epoch_seconds(runs[seed]) / _epoch_seconds(plain[seed]) for seed in runs if seed in plain]
+    rows = []
+    for reading in readings:
+        metrics = {seed: result["test"][reading] for seed, result in runs.items()}
+        top1 = {seed: values["top1"] for seed, values in metrics.items()}
+        rows.append(
+            Row(
+                model=model,
+                method=method,
+                reading=reading,
+                shipped=reading == shipped,
+                top1=estimate(list(top1.values())),
+                nll=estimate([values["nll"] for values in metrics.values()]),
+                ece=estimate([values["ece"] for values in metrics.values()]),
+                difference=None if method == BASELINE else paired_difference(top1, baseline),
+                time_ratio=estimate(ratios) if ratios else None,
+                epochs=first["epochs"],
+                parameters=first["parameters"]["shipped"],
+            )
+        )
+    return rows
+
+
+def _corrected(rows: list[Row]) -> list[Row]:
+    tested = {
+        row.method: row.difference.p
+        for row in rows
+        if row.shipped and row.difference is not None and row.difference.p is not None
+    }
+    adjusted = holm(tested)
+    return [
+        replace(row, difference=replace(row.difference, p_holm=adjusted[row.method]))
+        if row.shipped and row.difference is not None and row.method in adjusted
+        else row
+        for row in rows
+    ]
+
+
+def _epoch_seconds(result: dict[str, Any]) -> float:
+    return float(result["seconds"]) / int(result["epochs"])

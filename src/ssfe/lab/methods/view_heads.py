@@ -1,0 +1,67 @@
+"""A linear head over masked views of the features, without joint labels: what the ablations train."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssfe import ChannelDiscard
+from ssfe.lab.methods.heads import rows, with_rows
+from ssfe.masks import ChannelMasks
+
+
+class ViewHeads(nn.Module):
+    """N class outputs and ``extra`` others for each of M masked views.
+
+    In training mode (B, C) or (B, C, 1, 1) features give (M * B, N + extra), view by view. In evaluation mode they give
+    (B, N): the mean over the views of the class outputs, from one product with the folded weight.
+
+    Args:
+        stock: the classifier it stands in for. Its rows are scaled, channel by channel, by the inverse of the share of
+            views that keep the channel, so that evaluation starts with its predictions.
+        transform: the masks.
+        extra: further outputs, with rows of their own.
+    """
+
+    def __init__(self, stock: nn.Linear | nn.Conv2d, transform: ChannelDiscard, extra: int = 0) -> None:
+        super().__init__()
+        weight, bias = rows(stock)
+        self.classes, channels = weight.shape
+        self.channel_masks = ChannelMasks(transform.keep_masks(channels), weight.device)
+        self.heads = nn.Linear(
+            channels, self.classes + extra, bias is not None, device=weight.device, dtype=weight.dtype
+        )
+        with torch.no_grad():
+            self.heads.weight[: self.classes] = weight / self._kept_share(weight)
+            if bias is not None:
+                self.heads.bias[: self.classes] = bias
+        self._stock = (stock,)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
+        features = features.flatten(1)
+        if not self.training:
+            return F.linear(features, *self._folded())
+        products = self.channel_masks.products(features, self.heads.weight)
+        if self.heads.bias is not None:
+            products = products + self.heads.bias.to(products.dtype)
+        return products.flatten(0, 1)
+
+    def views(self, output: Tensor) -> Tensor:
+        """The network's output in training mode (M * B, O), as (B, M, O)."""
+        return output.view(len(self.channel_masks.rows), -1, output.shape[-1]).transpose(0, 1)
+
+    def fold(self) -> nn.Module:
+        """The stock layer that gives the outputs of evaluation mode."""
+        stock = self._stock[0]
+        assert isinstance(stock, nn.Linear | nn.Conv2d)
+        return with_rows(stock, *self._folded())
+
+    def _folded(self) -> tuple[Tensor, Tensor | None]:
+        weight = self.heads.weight[: self.classes]
+        bias = None if self.heads.bias is None else self.heads.bias[: self.classes]
+        return weight * self._kept_share(weight), bias
+
+    def _kept_share(self, weight: Tensor) -> Tensor:
+        return self.channel_masks.rows.to(weight.dtype).mean(0)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from types import ModuleType
+
+import command
+import pytest
+from command import SMALL, complaint, read_json, succeed
+
+import ssfe
+import ssfe.cli
+
+
+def test_help_and_version() -> None:
+    for arguments in ([], ["-h"], ["--help"]):
+        shown = succeed(*arguments).out
+        assert all(f"ssfe {name}" in shown for name in ("train", "evaluate", "predict"))
+    assert succeed("--version").out == f"ssfe {ssfe.__version__}\n"
+
+
+def test_an_unknown_command_names_the_known() -> None:
+    assert complaint("trian").endswith("'trian': use one of train, evaluate, predict")
+
+
+def test_train_says_what_it_does_and_what_came_out(elsewhere: Path) -> None:
+    shown = succeed("train", *SMALL, "--epochs", "2", "digits").out
+    folder = elsewhere / "runs" / "digits-cifar_resnet20-ssfe-seed0"
+    result = read_json(folder / "result.json")
+    assert "200 training, 143 validation and 100 test images, 1x8x8, 10 classes" in shown
+    assert "64 images = 256 views" in shown
+    assert [line[:9] for line in shown.splitlines() if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
+    for reading in ("aggregated", "single", "marginal"):
+        row = next(line for line in shown.splitlines() if line.startswith(f"│ {reading}"))
+        assert f"{result['test'][reading]['top1']:.1%}" in row
+        assert f"{result['test'][reading]['ece']:.3f}" in row
+    assert f"Pretext task (which channels are missing?): {result['test']['pretext']['top1']:.1%} right" in shown
+    assert "Next: ssfe predict runs/digits-cifar_resnet20-ssfe-seed0 IMAGE ..." in shown
+    succeed("train", *SMALL, "--epochs", "1", "--progress", "none")
+    assert (elsewhere / "runs" / "digits-cifar_resnet20-ssfe-seed0-2" / "result.json").exists()
+
+
+def test_progress_none_prints_no_epochs(elsewhere: Path) -> None:
+    assert "epoch" not in succeed("train", *SMALL, "--epochs", "1", "--progress", "none", "--method", "plain").out
+
+
+def test_evaluate_prints_a_table_or_json(finished: Path) -> None:
+    metrics = read_json(finished / "result.json")["test"]["shipped"]
+    table = succeed("evaluate", finished).out
+    assert "digits: 100 images" in table
+    assert f"{metrics['top1']:.1%}" in table
+    assert json.loads(succeed("evaluate", finished, "--json").out)["metrics"] == metrics
+
+
+def test_predict_tells_of_what_it_could_not_read(finished: Path, photos: Path, elsewhere: Path) -> None:
+    (elsewhere / "text.png").write_text("no image")
+    readable = succeed("predict", finished, photos / "plum" / "0.jpg")
+    assert readable.out.count("\n") == 2
+    ended = command.ssfe("predict", finished, photos / "plum" / "0.jpg", "text.png")
+    assert ended.code == 1
+    assert ended.out == readable.out
+    assert "text.png" in ended.err.splitlines()[0]
+    assert ended.err.endswith("ssfe: 1 image(s) could not be read\n")
+
+
+def test_without_the_labs_packages_it_says_what_to_install() -> None:
+    script = """
+        import sys
+
+        class Missing:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in {"jsonargparse", "lightning", "timm", "torchvision", "rich", "yaml"}:
+                    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+        sys.meta_path.insert(0, Missing())
+        from ssfe.cli import main
+
+        sys.exit(main())
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("ssfe: ")
+    assert ended.stderr.endswith('is not installed; the command needs: pip install "ssfe[lab]"\n')
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(
+    finished: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    monkeypatch.setattr(sys, "argv", ["ssfe", "predict", str(finished), str(photos)])
+    with os.fdopen(write, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert ssfe.cli.main() == 141
+
+
+def test_ctrl_c_while_the_packages_load_shows_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loading(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "ssfe.cli.commands", Loading("ssfe.cli.commands"))
+    assert ssfe.cli.main() == 130
+
+
+def test_ctrl_c_while_the_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ssfe.lab.run.train.load_data", interrupted)
+    ended = command.ssfe("train")
+    assert (ended.code, ended.err) == (130, "ssfe: stopped\n")

@@ -1,0 +1,113 @@
+"""A real comparison on a few digits: run, interrupted, continued, and with a cell that fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssfe.lab.compare.budget import equal_time_epochs, step_ratios
+from ssfe.lab.compare.cells import plan_cells
+from ssfe.lab.compare.compare import Comparison, compare
+from ssfe.lab.compare.runner import ComparisonStopped
+from ssfe.lab.config import DataOptions, TrainOptions
+from ssfe.lab.errors import UserError
+from ssfe.lab.run.folder import RunFolder
+
+COMMON = TrainOptions(epochs=1, loading=DataOptions(limit_train=64, limit_test=50, batch_size=32))
+
+
+def run(output: Path, said: list[str] | None = None, **changed: Any) -> Comparison:
+    arguments: dict[str, Any] = {"methods": ["plain", "sla"], "models": None, "seeds": 1, "budget": "epochs", "jobs": 2}
+    say = [].append if said is None else said.append
+    return compare(COMMON, **{**arguments, **changed}, output=output, say=say)
+
+
+def test_failures_are_reported_and_a_second_run_only_does_what_is_left(tmp_path: Path) -> None:
+    first = run(tmp_path / "c", models=["cifar_resnet20", "no_such_model"], methods=["plain"])
+    assert [failure.cell.model for failure in first.failures] == ["no_such_model"]
+    assert "no_such_model" in first.failures[0].reason
+    assert [(row.model, row.method) for row in first.rows] == [("cifar_resnet20", "plain")]
+    said: list[str] = []
+    second = run(tmp_path / "c", said, seeds=1)
+    assert [line.split("(")[0].strip() for line in said if line.startswith("start")] == [
+        "start   cifar_resnet20 sla seed 0"
+    ]
+    assert [row.method for row in second.rows if row.shipped] == ["plain", "sla"]
+    content = json.loads((tmp_path / "c" / "results.json").read_text())
+    assert [cell["method"] for cell in content["cells"]] == ["plain", "sla"]
+    for cell in content["cells"]:
+        folder = RunFolder(tmp_path / "c" / cell["folder"])
+        assert folder.read_result()["test"] == cell["test"]
+    assert "| plain |" in (tmp_path / "c" / "results.md").read_text()
+    with pytest.raises(UserError, match="was started with epochs=1, not 2"):
+        compare(
+            TrainOptions(epochs=2, loading=COMMON.loading),
+            methods=["plain"],
+            models=None,
+            seeds=1,
+            budget="epochs",
+            jobs=1,
+            output=tmp_path / "c",
+            say=[].append,
+        )
+
+
+def test_ctrl_c_stops_the_cells_and_the_same_call_continues(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def interrupt() -> None:
+        while not said:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(ComparisonStopped):
+        run(tmp_path, said, methods=["plain"])
+    assert [row.method for row in run(tmp_path, methods=["plain"]).rows] == ["plain"]
+
+
+def test_equal_time_gives_dearer_methods_fewer_epochs() -> None:
+    ratios = step_ratios(COMMON, "cifar_resnet20", ["plain", "sla"])
+    assert ratios["plain"] == 1
+    assert [equal_time_epochs(100, ratio) for ratio in (1, 1.6, 4, 1000)] == [100, 62, 25, 1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"methods": []}, "methods is empty"),
+        ({"methods": ["plain", "magic"]}, "unknown method 'magic': choose among ssfe, plain"),
+        ({"methods": ["plain", "plain"]}, "methods names plain more than once"),
+        ({"seeds": 0}, "seeds=0"),
+        ({"jobs": 0}, "jobs=0"),
+    ],
+)
+def test_mistakes(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, **changed)
+    assert not list(tmp_path.iterdir())
+
+
+def test_cells_of_a_seed_share_all_but_model_and_method(tmp_path: Path) -> None:
+    cells = plan_cells(
+        COMMON,
+        ["a", "b"],
+        ["plain", "ssfe"],
+        2,
+        tmp_path,
+        {("a", "ssfe"): 3, ("b", "ssfe"): 4} | {(model, "plain"): 9 for model in "ab"},
+    )
+    assert [(cell.seed, cell.model, cell.method, cell.options.epochs) for cell in cells[:4]] == [
+        (0, "a", "plain", 9),
+        (0, "a", "ssfe", 3),
+        (0, "b", "plain", 9),
+        (0, "b", "ssfe", 4),
+    ]
+    assert len({cell.folder.path for cell in cells}) == 8

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ssfe.lab.compare.markdown import HEADER, markdown
+from ssfe.lab.compare.statistics import paired_difference
+from ssfe.lab.compare.summary import summarise
+
+
+def result(method: str, seed: int, top1: float, seconds: float = 10.0, **readings: float) -> dict[str, Any]:
+    shipped = "plain" if method == "plain" else "aggregated"
+    scores = {"shipped": top1, shipped: top1, **readings}
+    metrics = {name: {"top1": value, "nll": 1.0, "ece": 0.1} for name, value in scores.items()}
+    return {
+        "model": "net",
+        "method": method,
+        "seed": seed,
+        "epochs": 5,
+        "seconds": seconds,
+        "shipped_inference": shipped,
+        "test": {**metrics, "pretext": {"top1": 1.0, "nll": 0.0, "ece": 0.0}},
+        "parameters": {"shipped": 1234},
+    }
+
+
+PLAIN = {0: 0.50, 1: 0.52, 2: 0.51}
+SSFE = {0: 0.53, 1: 0.54, 2: 0.55}
+SLA = {0: 0.50, 1: 0.53, 2: 0.52}
+RESULTS = [
+    *(result("plain", seed, top1) for seed, top1 in PLAIN.items()),
+    *(result("ssfe", seed, top1, seconds=11.0, single=0.4) for seed, top1 in SSFE.items()),
+    *(result("sla", seed, top1, seconds=40.0) for seed, top1 in SLA.items()),
+]
+
+
+def test_rows_compare_each_method_with_plain_and_correct_the_p_values() -> None:
+    rows = summarise(RESULTS)
+    assert [(row.method, row.reading, row.shipped) for row in rows] == [
+        ("plain", "plain", True),
+        ("ssfe", "aggregated", True),
+        ("ssfe", "single", False),
+        ("sla", "aggregated", True),
+    ]
+    plain, ssfe, single, sla = rows
+    assert plain.difference is None
+    assert ssfe.time_ratio is not None
+    assert ssfe.time_ratio.mean == pytest.approx(1.1)
+    expected = paired_difference(SSFE, PLAIN)
+    assert expected is not None
+    assert ssfe.difference is not None
+    assert ssfe.difference.estimate == expected.estimate
+    assert ssfe.difference.p == expected.p
+    assert expected.p is not None
+    assert sla.difference is not None
+    assert sla.difference.p is not None
+    # Two methods are tested; readings that are not shipped are not.
+    assert ssfe.difference.p_holm == pytest.approx(2 * expected.p)
+    assert sla.difference.p_holm == pytest.approx(max(2 * expected.p, sla.difference.p))
+    assert single.difference is not None
+    assert single.difference.p_holm is None
+
+
+def test_without_plain_there_is_nothing_to_compare_with() -> None:
+    rows = summarise([result("ssfe", 0, 0.5)])
+    assert (rows[0].difference, rows[0].time_ratio) == (None, None)
+
+
+def test_markdown_is_a_table_with_every_row() -> None:
+    text = markdown(summarise(RESULTS), "digits", 3)
+    lines = text.splitlines()
+    assert lines[0] == "### net on digits, 3 seeds"
+    assert lines[2] == "| " + " | ".join(HEADER) + " |"
+    assert [line.count("|") for line in lines[2:8]] == [len(HEADER) + 1] * 6
+    assert "| plain | 51.00 [48.52, 53.48] |" in text
+    assert "+3.00 [" in text

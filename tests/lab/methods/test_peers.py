@@ -1,0 +1,175 @@
+"""The peers and ablations against their published definitions, written out as loops over images and views."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssfe import ChannelDiscard
+from ssfe.lab.config import AugmentOptions, MethodName, MethodOptions
+from ssfe.lab.methods import Method, make_method
+from ssfe.lab.methods.view_heads import ViewHeads
+
+CLASSES, CHANNELS = 5, 13
+NAMES: tuple[MethodName, ...] = ("plain", "ssfe", "discard", "multitask", "dropout", "sla", "ssfe+sla")
+
+
+class Net(nn.Module):
+    """Features that see where things are, so that rotations differ."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, CHANNELS, 4)
+        self.fc = nn.Linear(CHANNELS, CLASSES)
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.stem(images).tanh().flatten(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.features(images))
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(3, 3, 4, 4, dtype=torch.float64)
+
+
+LABELS = torch.tensor([1, 4, 0])
+MASKS = ChannelDiscard().keep_masks(CHANNELS)
+
+
+def prepared(name: MethodName, **options: object) -> tuple[Method, nn.Module, Net]:
+    stock = Net().double()
+    net = Net().double()
+    net.load_state_dict(stock.state_dict())
+    method = make_method(name, MethodOptions(**options), AugmentOptions())  # type: ignore[arg-type]
+    return method, method.prepare(net), stock
+
+
+def perturbed(network: nn.Module) -> nn.Module:
+    """Away from the copied rows, where all views would agree."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return network
+
+
+def ce(logits: Tensor, label: int) -> Tensor:
+    return -logits.log_softmax(-1)[label]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_starts_with_the_stock_predictions_and_deploys_the_stock_network(name: MethodName, images: Tensor) -> None:
+    method, network, stock = prepared(name)
+    network.eval()
+    torch.testing.assert_close(method.predict(network, images), stock.eval()(images))
+    network = perturbed(network)
+    deployed = method.deploy(network).eval()
+    assert type(deployed) is Net
+    shapes = {key: value.shape for key, value in stock.state_dict().items()}
+    assert {key: value.shape for key, value in deployed.state_dict().items()} == shapes
+    predicted = method.predict(network, images)
+    torch.testing.assert_close(deployed(images), predicted)
+    torch.testing.assert_close(method.readings(network, images).classes[method.shipped], predicted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_probabilities_of_one_class_are_its_index(name: MethodName, images: Tensor) -> None:
+    method, network, _ = prepared(name)
+    perturbed(network).train()
+    losses = []
+    for labels in (LABELS, F.one_hot(LABELS, CLASSES).double()):
+        torch.manual_seed(1)
+        losses.append(method.loss(network(images), labels))
+    torch.testing.assert_close(*losses)
+
+
+def view_logits(network: nn.Module, images: Tensor) -> Tensor:
+    """(B, M, outputs) of a ViewHeads network, by masking the features M times."""
+    heads = next(module for module in network.modules() if isinstance(module, ViewHeads))
+    features = network.features(images)  # type: ignore[operator]
+    return torch.stack([torch.stack([heads.heads(z * mask.double()) for mask in MASKS]) for z in features])
+
+
+def test_discard_is_cross_entropy_on_every_view(images: Tensor) -> None:
+    method, network, _ = prepared("discard")
+    slow = view_logits(perturbed(network), images)
+    expected = sum(ce(slow[b, j], int(LABELS[b])) for b in range(3) for j in range(4)) / 12
+    torch.testing.assert_close(method.loss(network.train()(images), LABELS), expected)
+    torch.testing.assert_close(method.predict(network.eval(), images), slow.mean(1))
+
+
+def test_multitask_adds_a_pretext_head(images: Tensor) -> None:
+    method, network, _ = prepared("multitask")
+    slow = view_logits(perturbed(network), images)
+    classes, pretext = slow[..., :CLASSES], slow[..., CLASSES:]
+    terms = [ce(classes[b, j], int(LABELS[b])) + ce(pretext[b, j], j) for b in range(3) for j in range(4)]
+    torch.testing.assert_close(method.loss(network.train()(images), LABELS), sum(terms) / 12)
+    readings = method.readings(network.eval(), images)
+    torch.testing.assert_close(readings.classes["aggregated"], classes.mean(1))
+    assert readings.pretext is not None
+    torch.testing.assert_close(readings.pretext[0], pretext)
+
+
+def test_dropout_has_the_rate_of_the_discards(images: Tensor) -> None:
+    _, network, stock = prepared("dropout")
+    dropout = next(module for module in network.modules() if isinstance(module, nn.Dropout))
+    assert dropout.p == pytest.approx(1 / 4)
+    network.train()
+    torch.manual_seed(3)
+    logits = network(images)
+    torch.manual_seed(3)
+    torch.testing.assert_close(logits, stock.fc(dropout(stock.features(images))))
+
+
+def rotation_logits(network: nn.Module, images: Tensor) -> Tensor:
+    """(B, rotation, outputs): each image turned by itself."""
+    inner: nn.Module = network.network  # type: ignore[assignment]
+    turns = [[inner(image.rot90(k, (1, 2))[None])[0] for k in range(4)] for image in images]
+    return torch.stack([torch.stack(row) for row in turns])
+
+
+def test_sla_predicts_class_and_rotation(images: Tensor) -> None:
+    method, network, _ = prepared("sla")
+    slow = rotation_logits(perturbed(network), images)
+    expected = sum(ce(slow[b, k], int(LABELS[b]) * 4 + k) for b in range(3) for k in range(4)) / 12
+    torch.testing.assert_close(method.loss(network.train()(images), LABELS), expected)
+    readings = method.readings(network.eval(), images).classes
+    own = torch.stack([slow[:, k, k::4] for k in range(4)], 1)
+    torch.testing.assert_close(readings["aggregated"], own.mean(1))
+    torch.testing.assert_close(readings["single"], own[:, 0])
+
+
+def test_sla_distils_the_aggregate_into_one_head(images: Tensor) -> None:
+    method, network, _ = prepared("sla", distill=True)
+    slow = rotation_logits(perturbed(network), images)
+    joint, head = slow[..., : 4 * CLASSES], slow[:, 0, 4 * CLASSES :]
+    own = torch.stack([joint[:, k, k::4] for k in range(4)], 1).mean(1)
+    expected = sum(ce(joint[b, k], int(LABELS[b]) * 4 + k) for b in range(3) for k in range(4)) / 12
+    for b in range(3):
+        teacher = own[b].softmax(-1)
+        expected = expected + (teacher * (teacher.log() - head[b].log_softmax(-1))).sum() / 3
+        expected = expected + ce(head[b], int(LABELS[b])) / 3
+    torch.testing.assert_close(method.loss(network.train()(images), LABELS), expected)
+    assert method.shipped == "distilled"
+    torch.testing.assert_close(method.predict(network.eval(), images), head)
+
+
+def test_both_together_predict_class_rotation_and_missing_channels(images: Tensor) -> None:
+    method, network, _ = prepared("ssfe+sla")
+    inner: nn.Module = perturbed(network).network  # type: ignore[assignment]
+    weight, bias = inner.fc.weight, inner.fc.bias  # type: ignore[union-attr]
+    terms, own = [], torch.zeros(3, 4, CLASSES, dtype=torch.float64)
+    for b, image in enumerate(images):
+        for k in range(4):
+            features = inner.features(image.rot90(k, (1, 2))[None])[0]  # type: ignore[operator]
+            for j, mask in enumerate(MASKS):
+                logits = weight @ (features * mask) + bias  # type: ignore[operator]
+                terms.append(ce(logits, (int(LABELS[b]) * 4 + k) * 4 + j))
+                own[b, k] += logits.view(CLASSES, 4, 4)[:, k, j].detach() / 4
+    torch.testing.assert_close(method.loss(network.train()(images), LABELS), sum(terms) / len(terms))
+    readings = method.readings(network.eval(), images).classes
+    torch.testing.assert_close(readings["aggregated"], own.mean(1))
+    torch.testing.assert_close(readings["single"], own[:, 0])
