@@ -69,12 +69,12 @@ def _subcommand(name: str, rest: list[str]) -> int:
     parsed: dict[str, Any]
     if name == "compare":
         arguments = normalise(rest, switches(parser), positional="data")
+        _check_configs(arguments)
         console = Console(highlight=False)
         return run_compare(parser.parse_args(arguments).as_dict(), console, _sayer(console))
     if name == "train":
         arguments = normalise(rest, switches(parser), positional="data")
-        for path in _values(arguments, "config"):
-            read_yaml(Path(path))
+        _check_configs(arguments)
         folders = [RunFolder(Path(path)) for path in _values(arguments, "resume")]
         if folders:
             # First, so that whatever is typed beside --resume stands out against the run's own options.
@@ -88,6 +88,11 @@ def _subcommand(name: str, rest: list[str]) -> int:
 
 def _sayer(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, markup=False, soft_wrap=True)
+
+
+def _check_configs(arguments: list[str]) -> None:
+    for path in _values(arguments, "config"):
+        read_yaml(Path(path))
 
 
 def _values(arguments: list[str], name: str) -> list[str]:
@@ -109,7 +114,7 @@ def _train(parsed: dict[str, Any], resumed: RunFolder | None) -> int:
             check_same(options, resumed.read_options())
             folder, result = resumed, resume(resumed, options, say)
     except Interrupted as stop:
-        print(f"ssfe: stopped, checkpoint written; continue with: ssfe train --resume {stop.folder}", file=sys.stderr)
+        print(f"ssfe: stopped; continue with: ssfe train --resume {stop.folder}", file=sys.stderr)
         return 128 + stop.number
     print_result(console, folder, result)
     return 0

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from jsonargparse import ArgumentParser, set_parsing_settings
 
@@ -30,16 +30,29 @@ class OneLineParser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise UserError, with near matches for an unknown option."""
         line = _plain(message)
-        unknown = re.match(r"unrecognized arguments: (--\w+)|(?:Option|Key) '(\w+)' is not", line)
+        unknown = re.match(
+            r"[Uu]nrecognized arguments: (--\w+)|(?:Validation failed: )?(?:Option|Key) '(\w+)' is not", line
+        )
         if unknown:
             option = unknown[1] or unknown[2]
             known = [option[2:] for action in self._actions for option in action.option_strings if option[:2] == "--"]
             near = difflib.get_close_matches(option.lstrip("-"), known, 1)
             dashes = "--" if unknown[1] else ""
             line = f"unknown option {option}" + (f", did you mean {dashes}{near[0]}?" if near else "")
+        line = self._with_choices(line)
         if len(line) > 300:
             line = line[:300] + " ..."
         raise UserError(f"{line}; {self.prog} --help lists the options")
+
+    def _with_choices(self, line: str) -> str:
+        """What may be chosen, where that is what the complaint is about: not every version of the parser says it."""
+        named = re.match(r'option "(\w+)": ', line)
+        kinds = [getattr(action, "_typehint", None) for action in self._actions if named and action.dest == named[1]]
+        choices = get_args(kinds[0]) if kinds and get_origin(kinds[0]) is Literal else ()
+        if not choices:
+            return line
+        given = re.search(r"Got value: (.*)", line)
+        return f"{line[: line.index(':')]}: {f'{given[1]} is not' if given else 'not'} one of {', '.join(choices)}"
 
 
 def _plain(message: str) -> str:
@@ -47,7 +60,6 @@ def _plain(message: str) -> str:
     line = re.sub(r"^Parser key (\S+?):", r"option \1:", " ".join(message.split())).rstrip(".")
     line = line.replace("<class 'NoneType'>", "null")
     line = re.sub(r"(?:a )?<class '([\w.]+)'>", r"\1", line)
-    line = re.sub(r"(?:a )?typing\.Literal\[([^]]*)\]", r"one of \1", line)
     union = re.match(r"(.*?)Does not validate against .*?Subtypes: \[(.*?)\] Errors: .* Given value: (.*)", line)
     return f"{union[1]}Expected one of {union[2]}. Got value: {union[3]}" if union else line
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors import SafetensorError
 
 from ssfe.lab.errors import UserError
@@ -21,12 +22,10 @@ def rescued(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
-        # A second Ctrl-C in training, which Lightning answers with sys.exit, or one after it.
-        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
+        number = _signal_behind(stop)
+        if number is None:
             raise
-        if folder.checkpoint.exists():
-            raise Interrupted(signal.SIGINT, folder.path) from stop
-        raise KeyboardInterrupt from stop
+        raise Interrupted(number, folder.path) from stop
     except UserError as error:
         if "start a new run" in error.line:  # Diverged: to continue would end the same way.
             raise
@@ -36,3 +35,11 @@ def rescued(folder: RunFolder) -> Iterator[None]:
         if not full and "No space left" not in str(error):
             raise
         raise UserError(f"the disk of {folder.path} is full; nothing is lost: free some space, then {again}") from error
+
+
+def _signal_behind(stop: BaseException) -> int | None:
+    """The signal that Lightning, or Python, answered in its own way: a second Ctrl-C, or one outside of training."""
+    if isinstance(stop, SIGTERMException):
+        return signal.SIGTERM
+    # Lightning turns a KeyboardInterrupt into sys.exit.
+    return signal.SIGINT if isinstance(stop.__context__ or stop, KeyboardInterrupt) else None

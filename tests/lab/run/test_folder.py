@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ssfe.lab.config import DataOptions, EngineOptions, TrainOptions
+from ssfe.lab.errors import UserError
+from ssfe.lab.run.folder import RunFolder, new_run_folder, read_yaml, write_json, write_whole
+
+
+def test_options_go_to_the_file_and_back(tmp_path: Path) -> None:
+    options = TrainOptions(
+        data="/fotos/küche",
+        model="resnet18",
+        model_args={"drop_rate": 0.1, "layers": [1, 2]},
+        loading=DataOptions(data_dir=Path("/somewhere"), image_size=32),
+        engine=EngineOptions(compile=True),
+    )
+    RunFolder(tmp_path).write_options(options)
+    read = RunFolder(tmp_path).read_options()
+    assert read.to_flat() == options.to_flat()
+    assert "küche" in (tmp_path / "config.yaml").read_text(encoding="utf-8")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    write_json(path, {"a": 1})
+
+    def fail(unfinished: Path) -> None:
+        unfinished.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, fail)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_text() == '{\n  "a": 1\n}\n'
+
+
+def test_a_new_folder_takes_the_next_free_name(tmp_path: Path) -> None:
+    options = TrainOptions(model="resnet18", seed=3, data="hf:org/name")
+    first = new_run_folder(options, tmp_path)
+    assert first.path == tmp_path / "hf-org-name-resnet18-ssfe-seed3"
+    first.create()
+    second = new_run_folder(options, tmp_path)
+    assert second.path == tmp_path / "hf-org-name-resnet18-ssfe-seed3-2"
+    (tmp_path / "cats").mkdir()
+    named = new_run_folder(TrainOptions(model="m", data=str(tmp_path / "cats")), tmp_path)
+    assert named.path.name == "cats-m-ssfe-seed0"
+
+
+def test_an_empty_folder_will_do(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "a" / "b").create()
+    RunFolder(tmp_path / "a" / "b").create()
+    with pytest.raises(UserError, match="is not empty"):
+        RunFolder(tmp_path / "a").create()
+
+
+def test_reading_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("a: 1\nb: !!python/object/apply:os.getpid []\n")
+    with pytest.raises(UserError, match="not YAML"):
+        read_yaml(path)
+    path.write_text("a: 1\n")
+    assert read_yaml(path) == {"a": 1}

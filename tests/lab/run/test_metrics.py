@@ -1,0 +1,65 @@
+"""The metrics, against their definitions in plain loops."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssfe.lab.methods import Readings
+from ssfe.lab.run.metrics import CALIBRATION_BINS, measure
+
+
+def by_hand(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    count, right, top5, nll = len(labels), 0, 0, 0.0
+    bins: list[list[tuple[float, bool]]] = [[] for _ in range(CALIBRATION_BINS)]
+    for row, label in zip(logits.double().softmax(-1).tolist(), labels.tolist(), strict=True):
+        ranked = sorted(range(len(row)), key=row.__getitem__, reverse=True)
+        right += ranked[0] == label
+        top5 += label in ranked[:5]
+        nll -= math.log(row[label])
+        bins[min(int(max(row) * CALIBRATION_BINS), CALIBRATION_BINS - 1)].append((max(row), ranked[0] == label))
+    gaps = (abs(sum(c for c, _ in b) - sum(r for _, r in b)) / count for b in bins if b)
+    metrics = {"top1": right / count, "nll": nll / count, "ece": sum(gaps)}
+    return metrics | ({"top5": top5 / count} if logits.shape[1] > 5 else {})
+
+
+def batches(total: int, size: int, classes: int) -> list[tuple[Tensor, Tensor]]:
+    """Images whose first row is the logits."""
+    images, labels = torch.randn(total, 1, classes, classes) * 2, torch.randint(classes, (total,))
+    return list(zip(images.split(size), labels.split(size), strict=True))
+
+
+@pytest.mark.parametrize(("total", "size", "classes"), [(64, 64, 10), (50, 16, 10), (33, 32, 7), (40, 7, 3)])
+def test_metrics_follow_their_definitions_whatever_the_batches(total: int, size: int, classes: int) -> None:
+    data = batches(total, size, classes)
+    readings = lambda images: Readings({"plain": images[:, 0, 0], "other": -images[:, 0, 0]})  # noqa: E731
+    measured = measure(data, readings, torch.device("cpu"))
+    logits, labels = torch.cat([images[:, 0, 0] for images, _ in data]), torch.cat([labels for _, labels in data])
+    assert measured["plain"] == pytest.approx(by_hand(logits, labels), abs=1e-5)
+    assert measured["other"] == pytest.approx(by_hand(-logits, labels), abs=1e-5)
+
+
+def test_the_pretext_task_is_measured_over_all_views() -> None:
+    data = batches(20, 8, 4)
+
+    def readings(images: Tensor) -> Readings:
+        views = torch.arange(3).expand(len(images), 3)
+        logits = images[:, 0, :3, :3].clone()
+        logits[:, 0, 0] += 100  # the first view is always recognised,
+        logits[:, 1, 1] -= 100  # the second never
+        logits[:, 2, 2] += 100
+        return Readings({"plain": images[:, 0, 0]}, (logits, views))
+
+    measured = measure(data, readings, torch.device("cpu"))
+    assert measured["pretext"]["top1"] == pytest.approx(2 / 3)
+    assert set(measured["pretext"]) == {"top1", "nll", "ece"}
+
+
+def test_confident_and_right_is_perfectly_calibrated() -> None:
+    labels = torch.arange(6)
+    images = torch.eye(6)[:, None, None] * 1000
+    measured = measure([(images, labels)], lambda x: Readings({"plain": x[:, 0, 0]}), torch.device("cpu"))
+    assert measured["plain"] == pytest.approx({"top1": 1, "top5": 1, "nll": 0, "ece": 0})

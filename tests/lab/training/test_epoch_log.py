@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from command import SMALL, succeed
+
+from ssfe.lab.training.epoch_log import COLUMNS, describe_epoch, read_metrics
+
+ROW: dict[str, Any] = {
+    "epoch": 3,
+    "step": 30,
+    "lr": 0.1,
+    "train_loss": 1.23456,
+    "train_top1": 0.5,
+    "train_pretext": 0.75,
+    "val_top1": 1.0,
+    "val_nll": 0.5,
+    "seconds": 2.0,
+    "images_per_second": 1234.5,
+}
+
+
+def test_an_epoch_as_a_line() -> None:
+    assert describe_epoch(ROW, 10, 4) == (
+        "epoch  3/10  loss 1.235  top-1  50.0%  pretext  75.0%  |  validation top-1 100.0%  nll 0.500  |  "
+        "1,234 images/s (4,938 views/s)"
+    )
+    assert describe_epoch(ROW | {"train_pretext": ""}, 9, 1) == (
+        "epoch 3/9  loss 1.235  top-1  50.0%  |  validation top-1 100.0%  nll 0.500  |  1,234 images/s"
+    )
+
+
+def test_rows_of_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path / "metrics.csv") == []
+
+
+def test_rows_say_what_was_trained(tmp_path: Path) -> None:
+    for method in ("plain", "ssfe"):
+        succeed("train", *SMALL, "--epochs", "2", "--method", method, "--output", tmp_path / method)
+        rows = read_metrics(tmp_path / method / "metrics.csv")
+        assert [tuple(row) for row in rows] == [COLUMNS] * 2
+        assert [row["train_pretext"] == "" for row in rows] == [method == "plain"] * 2
+        assert float(rows[-1]["lr"]) == 0  # the rate after the epoch's last step
+        for row in rows:
+            rate = 192 / float(row["seconds"])
+            assert abs(float(row["images_per_second"]) - rate) < 1e-6 * rate

@@ -1,0 +1,125 @@
+"""The order of images and their augmentation follow from the seed, the epoch and the image, and nothing else."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ssfe.lab.config import AugmentOptions
+from ssfe.lab.data import ArrayImages, Preprocessing, train_transform
+from ssfe.lab.training.loader import AugmentedImages, EpochBatches, TrainLoader, evaluation_loader, worker_count
+
+PREPROCESSING = Preprocessing(16, 3, None, "bilinear", (0.5,) * 3, (0.2,) * 3)
+AUGMENT = AugmentOptions(augment="trivialaugment", random_erasing=0.5)
+
+
+@pytest.fixture(scope="module")
+def split() -> ArrayImages:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (22, 3, 16, 16), dtype=torch.uint8, generator=generator)
+    return ArrayImages(images, torch.arange(22))
+
+
+def make(split: ArrayImages, seed: int = 0, workers: int = 0, batch_size: int = 5) -> TrainLoader:
+    images = AugmentedImages(split, train_transform(PREPROCESSING, AUGMENT, flip=True), seed)
+    return TrainLoader(images, EpochBatches(len(split), batch_size, seed), workers, pin_memory=False)
+
+
+def epoch_of(loader: TrainLoader, epoch: int) -> list[tuple[Tensor, Tensor]]:
+    loader.batches.set_epoch(epoch)
+    return [(images, labels) for images, labels in loader]
+
+
+def same(ours: list[tuple[Tensor, Tensor]], theirs: list[tuple[Tensor, Tensor]]) -> bool:
+    return len(ours) == len(theirs) and all(
+        torch.equal(a, b) and torch.equal(c, d) for (a, c), (b, d) in zip(ours, theirs, strict=True)
+    )
+
+
+def test_an_epoch_is_a_function_of_seed_and_epoch(split: ArrayImages) -> None:
+    first = epoch_of(make(split), 3)
+    loader = make(split)
+    epoch_of(loader, 7)
+    torch.manual_seed(99)
+    torch.randn(5)
+    assert same(epoch_of(loader, 3), first)
+    assert not same(epoch_of(make(split, seed=1), 3), first)
+    assert not same(epoch_of(make(split), 4), first)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_workers_changes_nothing(workers: int, split: ArrayImages) -> None:
+    loader, alone = make(split, workers=workers), make(split)
+    for epoch in (0, 1):
+        assert same(epoch_of(loader, epoch), epoch_of(alone, epoch))
+
+
+def test_an_image_is_augmented_alike_wherever_it_stands(split: ArrayImages) -> None:
+    by_label = [
+        {
+            int(label): image
+            for images, labels in epoch_of(make(split, batch_size=size), 2)
+            for image, label in zip(images, labels, strict=True)
+        }
+        for size in (1, 11)
+    ]
+    assert len(by_label[0]) == 22
+    assert all(torch.equal(by_label[0][label], by_label[1][label]) for label in by_label[0])
+    again = {
+        int(label): image
+        for images, labels in epoch_of(make(split, batch_size=1), 3)
+        for image, label in zip(images, labels, strict=True)
+    }
+    assert sum(torch.equal(by_label[0][label], again[label]) for label in again) < 5
+
+
+def test_loading_draws_from_no_other_generator(split: ArrayImages) -> None:
+    loader = make(split, workers=1)
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    epoch_of(loader, 0)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    epoch_of(make(split), 0)  # seeds torch's own generator for each image
+    assert random.getstate() == states[1]
+    assert (np.random.get_state()[1] == states[2]).all()
+
+
+def test_every_image_is_seen_once_but_for_the_last_incomplete_batch(split: ArrayImages) -> None:
+    labels = torch.cat([labels for _, labels in epoch_of(make(split), 0)]).tolist()
+    assert len(labels) == len(set(labels)) == 20
+    assert len(make(split)) == 4
+    assert len(make(split, batch_size=500)) == 1
+    assert len(epoch_of(make(split, batch_size=500), 0)[0][1]) == 22
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_it_goes_on_in_mid_epoch(workers: int, split: ArrayImages) -> None:
+    whole = epoch_of(make(split), 1)
+    loader = make(split, workers=workers)
+    loader.batches_done = 2
+    other = make(split, workers=workers)
+    other.load_state_dict(loader.state_dict())
+    assert same(epoch_of(other, 1), whole[2:])
+    assert same(epoch_of(other, 2), epoch_of(make(split), 2))
+
+
+def test_the_end_of_an_epoch_is_the_start_of_the_next(split: ArrayImages) -> None:
+    loader = make(split)
+    loader.load_state_dict({"batches_done": 4})
+    assert len(epoch_of(loader, 1)) == 4
+
+
+def test_evaluation_keeps_order_and_every_image(split: ArrayImages) -> None:
+    batches = list(evaluation_loader(split, PREPROCESSING.eval_transform(), 5, 0))
+    assert torch.equal(torch.cat([images for images, _ in batches]), split.stack())
+    assert torch.cat([labels for _, labels in batches]).tolist() == list(range(22))
+
+
+def test_the_number_of_workers() -> None:
+    assert worker_count(3, in_memory=True) == 3
+    assert worker_count(0, in_memory=False) == 0
+    assert worker_count(None, in_memory=True) == 0
+    assert 1 <= worker_count(None, in_memory=False) <= 8
