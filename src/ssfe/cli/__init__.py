@@ -29,5 +29,5 @@ def main() -> int:
     except BrokenPipeError:
         # As when piped into head. What is still in the buffer goes nowhere, instead of failing again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return 128 + getattr(signal, "SIGPIPE", 13)
     return status

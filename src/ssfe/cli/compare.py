@@ -17,6 +17,8 @@ from ssfe.lab.compare.markdown import HEADER, table_cells
 from ssfe.lab.compare.runner import ComparisonStopped
 from ssfe.lab.config import GROUPS, TrainOptions
 
+_SHOWN = 7  # The rest, and readings that are not shipped, stand in results.md: a terminal is 80 columns wide.
+
 USAGE = "ssfe compare [DATA] [--methods plain,ssfe,...] [--models NAME,...] [--seeds N] [--jobs J] [OPTION ...]"
 
 
@@ -50,8 +52,8 @@ def run_compare(parsed: dict[str, Any], console: Console, say: Callable[[str], N
     try:
         comparison = compare(
             TrainOptions.from_flat(parsed),
-            methods=parsed["methods"].split(","),
-            models=parsed["models"].split(",") if parsed["models"] else None,
+            methods=_listed(parsed["methods"]),
+            models=_listed(parsed["models"]) if parsed["models"] else None,
             seeds=parsed["seeds"],
             budget=parsed["budget"],
             jobs=parsed["jobs"],
@@ -62,11 +64,15 @@ def run_compare(parsed: dict[str, Any], console: Console, say: Callable[[str], N
         print("ssfe: stopped, nothing is lost; the same command continues the comparison", file=sys.stderr)
         return 128 + stop.number
     for table in comparison_tables(comparison):
-        console.print(table)
+        console.print(table, crop=False, width=max(console.width, 100))
     console.print(f"{comparison.folder / 'results.md'}, {comparison.folder / 'results.json'}", soft_wrap=True)
     for failure in comparison.failures:
         print(f"ssfe: {failure.cell.name} failed: {failure.reason}", file=sys.stderr)
     return 1 if comparison.failures else 0
+
+
+def _listed(names: str) -> list[Any]:
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
@@ -74,10 +80,10 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     tables = []
     for model in dict.fromkeys(row.model for row in comparison.rows):
         table = Table(title=f"{model}: test images, mean and 95% interval over seeds", title_justify="left")
-        for position, name in enumerate(HEADER):
-            table.add_column(name, justify="right" if position else "left")
+        for position, name in enumerate(HEADER[:_SHOWN]):
+            table.add_column(name, justify="right" if position else "left", no_wrap=True)
         for row in comparison.rows:
-            if row.model == model:
-                table.add_row(*table_cells(row), style=None if row.shipped else "dim")
+            if row.model == model and row.shipped:
+                table.add_row(*table_cells(row)[:_SHOWN])
         tables.append(table)
     return tables

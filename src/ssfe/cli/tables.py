@@ -18,12 +18,26 @@ _READINGS = {
 }
 
 
+_ROTATIONS = {
+    "aggregated": "aggregated: mean over four rotations, four passes",
+    "single": "single: the image as it is",
+    "marginal": "marginal: the rotation summed out, four passes",
+}
+_OTHERWISE = {
+    "sla": _ROTATIONS,
+    "ssfe+sla": _ROTATIONS,
+    "discard": {"aggregated": "mean over all views, folded into one pass"},
+    "multitask": {"aggregated": "mean over all views, folded into one pass"},
+    "dropout": {"plain": "the network as trained, without dropout"},
+}
+
+
 def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) -> None:
     """A finished run: what it scored on the test images, what it cost, and where the model is."""
     shipped = result["shipped_inference"]
     images = result["data"]["images"]["test"]
     table = _metrics_table(f"Test: {images:,} images never seen in training")
-    for name, explained in _READINGS.items():
+    for name, explained in {**_READINGS, **_OTHERWISE.get(result["method"], {})}.items():
         if name in result["test"]:
             ours = name == shipped
             _add(table, explained + ("  (shipped)" if ours else ""), result["test"][name], bold=ours)
@@ -31,7 +45,8 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
     console.print(table)
     if "pretext" in result["test"]:
         share = result["test"]["pretext"]["top1"]
-        console.print(f"Pretext task (which channels are missing?): {share:.1%} right")
+        asked = "how is it turned?" if "sla" in result["method"] else "which channels are missing?"
+        console.print(f"Pretext task ({asked}): {share:.1%} right")
     throughput, parameters = result["throughput"], result["parameters"]
     views = f" ({throughput['views_per_second']:,.0f} views/s)" if throughput["views_per_image"] > 1 else ""
     console.print(f"Training took {result['seconds']:.0f} s, {throughput['images_per_second']:,.0f} images/s{views}")

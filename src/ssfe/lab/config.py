@@ -66,7 +66,7 @@ class OptimizerOptions:
     weight_decay: float | None = None
     """Weight decay; biases and norm layers have none. Default: 0.0005 for sgd, 0.05 for adamw."""
     warmup_epochs: float = 1.0
-    """Epochs of linear warm-up, before the cosine decay to zero."""
+    """Epochs of linear warm-up before the cosine decay to zero, a fifth of the run at most."""
     clip_grad: float | None = None
     """Clip the gradient to this norm."""
     ema: float = 0.0

@@ -13,3 +13,7 @@ class UserError(Exception):
     def line(self) -> str:
         """The message alone: an error from a loader's worker process comes wrapped in that process's traceback."""
         return str(self).rsplit("UserError: ", 1)[-1].strip()
+
+
+class Diverged(UserError):
+    """Training has diverged: continuing the run would end the same way."""

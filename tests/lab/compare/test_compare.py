@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ssfe.lab.compare.budget import equal_time_epochs, step_ratios
 from ssfe.lab.compare.cells import plan_cells
 from ssfe.lab.compare.compare import Comparison, compare
 from ssfe.lab.compare.runner import ComparisonStopped
-from ssfe.lab.config import DataOptions, TrainOptions
+from ssfe.lab.config import DataOptions, MethodOptions, TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.folder import RunFolder
 
@@ -111,3 +112,29 @@ def test_cells_of_a_seed_share_all_but_model_and_method(tmp_path: Path) -> None:
         (0, "b", "ssfe", 4),
     ]
     assert len({cell.folder.path for cell in cells}) == 8
+
+
+def test_options_of_one_method_are_left_out_for_the_others(tmp_path: Path) -> None:
+    common = replace(COMMON, enhancement=MethodOptions(transforms=8, distill=True))
+    cells = plan_cells(common, ["a"], ["plain", "ssfe", "discard"], 1, tmp_path)
+    assert [cell.options.enhancement for cell in cells] == [
+        MethodOptions(),
+        common.enhancement,
+        MethodOptions(transforms=8),
+    ]
+
+
+def test_sigterm_stops_a_comparison_like_ctrl_c(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def terminate() -> None:
+        while not said:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=terminate).start()
+    with pytest.raises(ComparisonStopped) as stopped:
+        run(tmp_path, said, methods=["plain"])
+    assert stopped.value.number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -18,7 +18,8 @@ def result(method: str, seed: int, top1: float, seconds: float = 10.0, **reading
         "method": method,
         "seed": seed,
         "epochs": 5,
-        "seconds": seconds,
+        "seconds": 5 * seconds,
+        "seconds_per_epoch": seconds,
         "shipped_inference": shipped,
         "test": {**metrics, "pretext": {"top1": 1.0, "nll": 0.0, "ece": 0.0}},
         "parameters": {"shipped": 1234},
@@ -68,10 +69,11 @@ def test_without_plain_there_is_nothing_to_compare_with() -> None:
 
 
 def test_markdown_is_a_table_with_every_row() -> None:
-    text = markdown(summarise(RESULTS), "digits", 3)
+    text = markdown(summarise(RESULTS), "digits", ["net ssfe seed 9: broke"])
     lines = text.splitlines()
-    assert lines[0] == "### net on digits, 3 seeds"
+    assert lines[0] == "### net on digits"
     assert lines[2] == "| " + " | ".join(HEADER) + " |"
     assert [line.count("|") for line in lines[2:8]] == [len(HEADER) + 1] * 6
     assert "| plain | 51.00 [48.52, 53.48] |" in text
     assert "+3.00 [" in text
+    assert "net ssfe seed 9: broke" in text

@@ -63,3 +63,10 @@ def test_confident_and_right_is_perfectly_calibrated() -> None:
     images = torch.eye(6)[:, None, None] * 1000
     measured = measure([(images, labels)], lambda x: Readings({"plain": x[:, 0, 0]}), torch.device("cpu"))
     assert measured["plain"] == pytest.approx({"top1": 1, "top5": 1, "nll": 0, "ece": 0})
+
+
+def test_logits_are_logits_whatever_their_range() -> None:
+    logits, labels = torch.tensor([[0.2, 0.6], [0.9, 0.1], [0.3, 0.4]]), torch.tensor([1, 0, 0])
+    measured = measure([(logits, labels)], lambda batch: Readings({"net": batch}), torch.device("cpu"))
+    expected = by_hand(logits, labels)
+    assert measured["net"] == {name: pytest.approx(expected[name], abs=1e-6) for name in measured["net"]}

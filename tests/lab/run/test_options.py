@@ -22,7 +22,7 @@ def splits() -> Any:
 
 @pytest.mark.parametrize(
     ("optimizer", "batch_size", "lr", "decay"),
-    [("sgd", 128, 0.1, 5e-4), ("sgd", 32, 0.025, 5e-4), ("adamw", 32, 1e-3, 0.05)],
+    [("sgd", 128, 0.1 * 50 / 128, 5e-4), ("sgd", 32, 0.025, 5e-4), ("adamw", 32, 1e-3, 0.05)],
 )
 def test_defaults_are_filled_in(optimizer: Any, batch_size: int, lr: float, decay: float, splits: Any) -> None:
     options = TrainOptions(

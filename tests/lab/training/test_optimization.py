@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,3 +65,12 @@ def test_the_rate_climbs_and_falls(warmup: int, total: int) -> None:
 
 def test_the_cosine() -> None:
     assert rates(2, 6) == pytest.approx([1 / 3, 2 / 3, *(0.5 * (1 + math.cos(math.pi * i / 4)) for i in range(5))])
+
+
+def test_what_a_network_exempts_is_not_decayed() -> None:
+    network = nn.Sequential(timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=3, img_size=32))
+    exempt = {id(network[0].pos_embed), id(network[0].cls_token)}  # type: ignore[union-attr]
+    decayed, kept = parameter_groups(network, 0.1)
+    assert exempt <= {id(parameter) for parameter in kept["params"]}
+    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0.0)
+    assert len(decayed["params"]) + len(kept["params"]) == len(list(network.parameters()))

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 
 from ssfe.lab.config import MethodName, TrainOptions
+from ssfe.lab.methods import used_options
 from ssfe.lab.run.train import Experiment, prepare
 from ssfe.lab.training.device import find_device, resolve_precision
 from ssfe.lab.training.optimization import make_optimizer
@@ -24,7 +25,7 @@ def step_ratios(common: TrainOptions, model: str, methods: Sequence[MethodName])
     Forward, loss, backward and optimizer on one batch already in memory; the methods take turns, and the ratio is the
     median over the rounds of the ratio within a round, so that a machine whose speed drifts does not favour one.
     """
-    steps = {name: _step(prepare(replace(common, model=model, method=name))) for name in ("plain", *methods)}
+    steps = {name: _step(prepare(_of_method(common, model, name))) for name in _with_plain(methods)}
     for _ in range(_WARM_UP):
         for step in steps.values():
             step()
@@ -60,6 +61,14 @@ def _step(experiment: Experiment) -> Callable[[], None]:
             torch.cuda.synchronize(device)
 
     return step
+
+
+def _of_method(common: TrainOptions, model: str, name: MethodName) -> TrainOptions:
+    return replace(common, model=model, method=name, enhancement=used_options(name, common.enhancement))
+
+
+def _with_plain(methods: Sequence[MethodName]) -> list[MethodName]:
+    return ["plain", *methods]
 
 
 def _seconds(step: Callable[[], None]) -> float:

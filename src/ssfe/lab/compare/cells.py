@@ -9,6 +9,7 @@ from typing import get_args
 
 from ssfe.lab.config import MethodName, TrainOptions
 from ssfe.lab.errors import UserError
+from ssfe.lab.methods import used_options
 from ssfe.lab.run.folder import RunFolder
 
 
@@ -70,7 +71,8 @@ def plan_cells(
     for seed in range(common.seed, common.seed + seeds):
         for model in models:
             for method in methods:
-                options = replace(common, model=model, method=method, seed=seed)
+                enhancement = used_options(method, common.enhancement)
+                options = replace(common, model=model, method=method, seed=seed, enhancement=enhancement)
                 if epochs is not None:
                     options = replace(options, epochs=epochs[model, method])
                 folder = RunFolder(output / "cells" / f"{model}-{method}-seed{seed}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from ssfe.lab.compare.summary import Row, summarise
 from ssfe.lab.config import MethodName, TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.folder import write_json, write_whole
+from ssfe.lab.run.options import FREE
 from ssfe.lab.run.train import prepare
 
 Say = Callable[[str], None]
@@ -68,16 +69,16 @@ def compare(
         raise UserError(f"jobs={jobs} must be at least 1")
     # Nothing runs before the cells are known to make sense; the data is read once here to say so early.
     plan_cells(common, models or ["-"], methods, seeds, output)
-    resolved = prepare(common).options
+    resolved = prepare(replace(common, model=models[0] if models else common.model)).options
     models = list(models or [str(resolved.model)])
+    _claim(output, resolved, budget)
     epochs = _equal_time(resolved, models, methods, output, say) if budget == "time" else None
     cells = plan_cells(resolved, models, methods, seeds, output, epochs)
-    _claim(output, resolved, budget)
     failures = run_cells(cells, jobs, say)
     finished = [cell for cell in cells if cell.finished]
     results = [{**cell.folder.read_result(), "folder": str(cell.folder.path.relative_to(output))} for cell in finished]
     rows = summarise(results)
-    _write(output, resolved, budget, results, failures, rows, seeds)
+    _write(output, resolved, budget, results, failures, rows)
     return Comparison(output, rows, failures)
 
 
@@ -104,7 +105,10 @@ def _equal_time(
 def _claim(output: Path, options: TrainOptions, budget: str) -> None:
     """Write the comparison's own options, or check that they are those it was started with."""
     path = output / "compare.yaml"
-    asked = {"budget": budget, **{k: v for k, v in options.to_flat().items() if k not in ("model", "method", "seed")}}
+    asked = {
+        "budget": budget,
+        **{k: v for k, v in options.to_flat().items() if k not in ("model", "method", "seed", *FREE)},
+    }
     if path.exists():
         before = yaml.safe_load(path.read_text())
         for name, value in asked.items():
@@ -125,8 +129,8 @@ def _write(
     results: list[dict[str, Any]],
     failures: list[Failure],
     rows: list[Row],
-    seeds: int,
 ) -> None:
+    failed = [f"{failure.cell.name}: {failure.reason}" for failure in failures]
     content = {
         "data": options.data,
         "budget": budget,
@@ -136,4 +140,4 @@ def _write(
         "failures": [{"cell": failure.cell.name, "reason": failure.reason} for failure in failures],
     }
     write_json(output / "results.json", content)
-    write_whole(output / "results.md", lambda path: path.write_text(markdown(rows, options.data, seeds)))
+    write_whole(output / "results.md", lambda path: path.write_text(markdown(rows, options.data, failed)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ssfe.lab.compare.statistics import Estimate
 from ssfe.lab.compare.summary import Row
 
-HEADER = ("method", "top-1 %", "vs plain", "p (Holm)", "NLL", "ECE", "time/epoch", "epochs", "parameters")
+HEADER = ("method", "top-1 %", "vs plain", "p (Holm)", "NLL", "ECE", "time/epoch", "seeds", "epochs", "parameters")
 
 
 def table_cells(row: Row) -> tuple[str, ...]:
@@ -22,6 +22,7 @@ def table_cells(row: Row) -> tuple[str, ...]:
         f"{row.nll.mean:.3f}",
         f"{row.ece.mean:.3f}",
         "" if row.time_ratio is None else f"{row.time_ratio.mean:.2f}x",
+        str(row.top1.count),
         str(row.epochs),
         f"{row.parameters:,}",
     )
@@ -35,11 +36,11 @@ def interval(value: Estimate, scale: float, form: str) -> str:
     return f"{mean} [{format(scale * value.low, form)}, {format(scale * value.high, form)}]"
 
 
-def markdown(rows: Sequence[Row], data: str, seeds: int) -> str:
+def markdown(rows: Sequence[Row], data: str, failures: Sequence[str] = ()) -> str:
     """The tables of all models."""
     lines: list[str] = []
     for model in dict.fromkeys(row.model for row in rows):
-        lines += [f"### {model} on {data}, {seeds} seed{'s' if seeds > 1 else ''}", ""]
+        lines += [f"### {model} on {data}", ""]
         lines += ["| " + " | ".join(HEADER) + " |", "|---" + "|---:" * (len(HEADER) - 1) + "|"]
         lines += ["| " + " | ".join(table_cells(row)) + " |" for row in rows if row.model == model]
         lines.append("")
@@ -47,5 +48,6 @@ def markdown(rows: Sequence[Row], data: str, seeds: int) -> str:
         "Mean and 95% interval over seeds (Student's t) on test images; differences to plain training paired by seed,",
         "p of the paired t-test corrected over the methods (Holm). Time per epoch as a ratio to plain. NLL in nats.",
         "",
+        *(f"Failed, and not in the table: {failure}" for failure in failures),
     ]
     return "\n".join(lines)

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from ssfe.lab.compare.cells import Cell
 from ssfe.lab.errors import UserError
+from ssfe.lab.run.options import FREE
 
 _POLL_SECONDS = 0.2
 
@@ -43,13 +45,14 @@ def run_cells(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> l
 
     Raises:
         UserError: if a cell's folder was made with other options.
-        ComparisonStopped: on Ctrl-C, after the running cells have written their checkpoints.
+        ComparisonStopped: on Ctrl-C or SIGTERM, after the running cells have written their checkpoints.
     """
     for cell in cells:
         _write_options(cell)
     waiting = [cell for cell in cells if not cell.finished]
     total, failures = len(cells), list[Failure]()
     running: dict[subprocess.Popen[bytes], Cell] = {}
+    before = signal.signal(signal.SIGTERM, _raise_stopped)
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -59,8 +62,6 @@ def run_cells(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> l
             time.sleep(_POLL_SECONDS)
             for process in [process for process in running if process.poll() is not None]:
                 cell = running.pop(process)
-                if process.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-                    raise ComparisonStopped(process.returncode - 128)
                 if not cell.finished:
                     failures.append(Failure(cell, _reason(cell, process.returncode)))
                 say(f"{'done ' if cell.finished else 'FAILED'}   {cell.name}")
@@ -68,6 +69,7 @@ def run_cells(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> l
         raise ComparisonStopped(signal.SIGINT) from None
     finally:
         _stop(running)
+        signal.signal(signal.SIGTERM, before)
     return failures
 
 
@@ -77,7 +79,7 @@ def _write_options(cell: Cell) -> None:
         cell.folder.write_options(cell.options)
         return
     before, now = cell.folder.read_options().to_flat(), cell.options.to_flat()
-    different = [name for name, value in now.items() if value != before.get(name)]
+    different = [name for name, value in now.items() if value != before.get(name) and name not in FREE]
     if different:
         name = different[0]
         raise UserError(
@@ -102,10 +104,17 @@ def _stop(running: dict[subprocess.Popen[bytes], Cell]) -> None:
         process.wait()
 
 
+def _raise_stopped(number: int, frame: FrameType | None) -> None:
+    raise ComparisonStopped(number)
+
+
 def _log(cell: Cell) -> Path:
     return cell.folder.path / "log.txt"
 
 
 def _reason(cell: Cell, status: int) -> str:
+    number = -status if status < 0 else status - 128
+    if number in list(signal.Signals):
+        return f"ended by {signal.Signals(number).name}; the same command continues it"
     lines = [line for line in _log(cell).read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else f"ended with status {status}"

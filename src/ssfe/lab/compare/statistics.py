@@ -57,7 +57,8 @@ def paired_difference(method: Mapping[int, float], baseline: Mapping[int, float]
         return None
     differences = [method[seed] - baseline[seed] for seed in seeds]
     spread = float(np.std(differences))
-    if len(seeds) < 2 or spread == 0:
+    # Equal differences differ in their last bits.
+    if len(seeds) < 2 or spread < 1e-6:
         return PairedDifference(estimate(differences), None)
     test = stats.ttest_rel([method[seed] for seed in seeds], [baseline[seed] for seed in seeds])
     return PairedDifference(estimate(differences), float(test.pvalue))

@@ -19,7 +19,7 @@ class Row:
         model, method, reading: which; ``shipped`` says whether the reading is the one that is shipped.
         top1, nll, ece: on test images; shares in [0, 1], NLL in nats.
         difference: of top-1 to plain training, paired by seed; None for plain itself or where plain is missing.
-        time_ratio: seconds per epoch as a ratio to plain, paired by seed; None where plain is missing.
+        time_ratio: seconds of the median epoch as a ratio to plain, paired by seed; None where plain is missing.
         epochs: that it was trained for.
         parameters: of the shipped network.
     """
@@ -105,4 +105,4 @@ def _corrected(rows: list[Row]) -> list[Row]:
 
 
 def _epoch_seconds(result: dict[str, Any]) -> float:
-    return float(result["seconds"]) / int(result["epochs"])
+    return float(result["seconds_per_epoch"])

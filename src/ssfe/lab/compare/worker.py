@@ -1,7 +1,7 @@
 """One cell in a process of its own: ``python -m ssfe.lab.compare.worker FOLDER``.
 
 The folder holds config.yaml; the run starts, continues or is finished already. Exit status: 0 done, 2 a mistake of the
-user (one line on standard error), 130 or 143 stopped by a signal with a checkpoint written.
+user (one line on standard error), 130 or 143 stopped by a signal.
 """
 
 from __future__ import annotations

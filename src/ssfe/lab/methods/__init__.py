@@ -21,15 +21,36 @@ __all__ = [
     "Plain",
     "Readings",
     "make_method",
+    "used_options",
 ]
+
+
+_MASKS = {"transforms", "scheme", "groups", "fraction", "identity"}
+_USED: dict[MethodName, set[str]] = {
+    "plain": set(),
+    "ssfe": _MASKS | {"views", "inference", "distill"},
+    "discard": _MASKS,
+    "multitask": _MASKS,
+    "dropout": _MASKS,
+    "sla": {"distill"},
+    "ssfe+sla": _MASKS | {"views"},
+}
+
+
+def used_options(name: MethodName, options: MethodOptions) -> MethodOptions:
+    """The options with those that the method has no use for at their defaults."""
+    return MethodOptions(**{key: value for key, value in vars(options).items() if key in _USED[name]})
 
 
 def make_method(name: MethodName, options: MethodOptions, augment: AugmentOptions) -> Method:
     """The method called ``name`` on the command line.
 
     Raises:
-        ValueError: for options that contradict each other.
+        ValueError: for options that contradict each other, or that the method has no use for.
     """
+    idle = [key for key, value in vars(used_options(name, options)).items() if value != getattr(options, key)]
+    if idle:
+        raise ValueError(f"{idle[0]}={getattr(options, idle[0])} has no effect: leave it out")
     smoothing = augment.label_smoothing
     if name == "plain":
         return Plain(smoothing)

@@ -35,8 +35,7 @@ class _ViewMethod(Method):
         return put(network, stock, self.heads)
 
     def deploy(self, network: nn.Module) -> nn.Module:
-        heads = next(module for module in network.modules() if isinstance(module, ViewHeads))
-        return swapped(network, heads, heads.fold())
+        return swapped(network, self.heads, self.heads.fold())
 
     def _class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of (B, M, N) logits with the class label, averaged over images and views."""
@@ -88,12 +87,11 @@ class MultiTask(_ViewMethod):
         return Readings({"aggregated": classes.mean(1)}, (transforms, views))
 
     def readings(self, network: nn.Module, images: Tensor) -> Readings:
-        heads = next(module for module in network.modules() if isinstance(module, ViewHeads))
-        heads.training = True
+        self.heads.training = True
         try:
             output = network(images)
         finally:
-            heads.training = False
+            self.heads.training = False
         return self.training_readings(output)
 
     def _split(self, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:

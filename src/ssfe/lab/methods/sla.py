@@ -8,7 +8,7 @@ from torch import Tensor, nn
 import ssfe
 from ssfe.lab.methods.base import Method, Readings
 from ssfe.lab.methods.heads import classifier_of, put, rows, swapped, with_rows
-from ssfe.lab.methods.ssfe import FeatureEnhancement
+from ssfe.lab.methods.ssfe import FeatureEnhancement, joint_readings
 
 ROTATIONS = 4
 
@@ -67,7 +67,9 @@ class LabelAugmentation(Method):
         return self.criterion(self._joint(output), labels)
 
     def training_readings(self, output: Tensor) -> Readings:
-        return joint_readings(self._joint(output))
+        joint = self._joint(output)
+        shipped = joint.class_logits("distilled" if self.distill else "single")
+        return Readings({self.shipped: shipped}, (joint.transform_logits(), joint.views))
 
     def predict(self, network: nn.Module, images: Tensor) -> Tensor:
         return self.readings(network, images).classes[self.shipped]
@@ -116,7 +118,8 @@ class EnhancedLabelAugmentation(Method):
         return self.enhancement.loss(output, rotation_labels(labels))
 
     def training_readings(self, output: ssfe.JointLogits) -> Readings:
-        return joint_readings(self._over_rotations(output))
+        joint = self._over_rotations(output)
+        return Readings({"single": joint.class_logits("single")}, (joint.transform_logits(), joint.views))
 
     def predict(self, network: nn.Module, images: Tensor) -> Tensor:
         return self.readings(network, images).classes[self.shipped]
@@ -136,18 +139,6 @@ class EnhancedLabelAugmentation(Method):
         """Joint logits (class, rotation), each aggregated over the channel views."""
         logits = output.class_logits("aggregated").view(ROTATIONS, -1, self.classes, ROTATIONS).transpose(0, 1)
         return ssfe.JointLogits(logits, torch.arange(ROTATIONS, device=logits.device).expand(len(logits), -1))
-
-
-def joint_readings(output: ssfe.JointLogits) -> Readings:
-    """Every reading of joint logits, the pretext task among them."""
-    classes = {
-        "aggregated": output.class_logits("aggregated"),
-        "single": output.class_logits("single"),
-        "marginal": output.class_logits("marginal"),
-    }
-    if output.distilled is not None:
-        classes["distilled"] = output.distilled
-    return Readings(classes, (output.transform_logits(), output.views))
 
 
 def rotation_labels(labels: Tensor) -> Tensor:

@@ -38,19 +38,14 @@ class FeatureEnhancement(Method):
         return self.criterion(output, labels)
 
     def training_readings(self, output: ssfe.JointLogits) -> Readings:
-        return Readings({self.shipped: output.class_logits(self.options.inference)}, _pretext(output))
+        return Readings(
+            {self.shipped: output.class_logits(self.options.inference)}, (output.transform_logits(), output.views)
+        )
 
     def readings(self, network: nn.Module, images: Tensor) -> Readings:
         with ssfe.joint_evaluation(network):
             output: ssfe.JointLogits = network(images)
-        classes = {
-            "aggregated": output.class_logits("aggregated"),
-            "single": output.class_logits("single"),
-            "marginal": output.class_logits("marginal"),
-        }
-        if output.distilled is not None:
-            classes["distilled"] = output.distilled
-        return Readings(classes, _pretext(output))
+        return joint_readings(output)
 
     def deploy(self, network: nn.Module) -> nn.Module:
         return ssfe.fold(network)
@@ -67,5 +62,13 @@ def channel_discard(options: MethodOptions) -> ssfe.ChannelDiscard:
     )
 
 
-def _pretext(output: ssfe.JointLogits) -> tuple[Tensor, Tensor]:
-    return output.transform_logits(), output.views
+def joint_readings(output: ssfe.JointLogits) -> Readings:
+    """Every reading of joint logits, the pretext task among them."""
+    classes = {
+        "aggregated": output.class_logits("aggregated"),
+        "single": output.class_logits("single"),
+        "marginal": output.class_logits("marginal"),
+    }
+    if output.distilled is not None:
+        classes["distilled"] = output.distilled
+    return Readings(classes, (output.transform_logits(), output.views))

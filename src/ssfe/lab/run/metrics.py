@@ -22,12 +22,19 @@ class NegativeLogLikelihood(MeanMetric):
         super().update(F.cross_entropy(logits, labels), weight=len(labels))
 
 
+class CalibrationError(MulticlassCalibrationError):
+    """ECE from logits. (torchmetrics takes logits that all lie in 0..1 for probabilities.)"""
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        super().update(logits.softmax(-1), labels)
+
+
 def classification_metrics(num_classes: int) -> MetricCollection:
     """top-1, top-5 (from six classes on), NLL in nats, and ECE (15 bins, L1; Guo et al., arXiv 1706.04599)."""
     metrics: dict[str, Metric | MetricCollection] = {
         "top1": MulticlassAccuracy(num_classes, average="micro"),
         "nll": NegativeLogLikelihood(),
-        "ece": MulticlassCalibrationError(num_classes, n_bins=CALIBRATION_BINS, norm="l1"),
+        "ece": CalibrationError(num_classes, n_bins=CALIBRATION_BINS, norm="l1"),
     }
     if num_classes > 5:
         metrics["top5"] = MulticlassAccuracy(num_classes, top_k=5, average="micro")

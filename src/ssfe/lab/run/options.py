@@ -13,7 +13,8 @@ from ssfe.lab.models import ModelSpec
 
 _LEARNING_RATE = {"sgd": 0.1, "adamw": 1e-3}
 _WEIGHT_DECAY = {"sgd": 5e-4, "adamw": 0.05}
-_FREE_ON_RESUME = {"progress", "workers"}
+FREE = {"progress", "workers"}
+"""Options that change nothing in the result: a run may be continued with others."""
 
 
 def check_options(options: TrainOptions) -> None:
@@ -69,7 +70,7 @@ def resolve(options: TrainOptions, splits: DataSplits, spec: ModelSpec) -> Train
     optimization = options.optimization
     lr = _LEARNING_RATE[optimization.optimizer]
     if optimization.optimizer == "sgd":
-        lr *= options.loading.batch_size / 128
+        lr *= min(options.loading.batch_size, len(splits.train)) / 128
     decay = _WEIGHT_DECAY[optimization.optimizer]
     return replace(
         options,
@@ -109,7 +110,7 @@ def check_same(asked: TrainOptions, stored: TrainOptions) -> None:
     before = stored.to_flat()
     settled = replace(asked, data=named(asked.data), loading=_anywhere(asked.loading))
     for name, value in settled.to_flat().items():
-        if name not in _FREE_ON_RESUME and value != before[name]:
+        if name not in FREE and value != before[name]:
             raise UserError(
                 f"the run was started with {name}={before[name]}, not {value}: leave {name} out to continue it, or "
                 "start a new run without --resume"

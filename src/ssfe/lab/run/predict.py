@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from ssfe.lab.data import FileImages
-from ssfe.lab.data.preprocessing import Transform
+from ssfe.lab.data import FileImages, Preprocessing
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.model_file import load_shipped
@@ -28,16 +27,19 @@ from ssfe.lab.training.loader import worker_count
 class ReadableImages(Dataset[tuple[Tensor | None, str]]):
     """Network inputs from files: (image, path), or (None, what is wrong) for a file that cannot be read."""
 
-    def __init__(self, paths: list[Path], transform: Transform) -> None:
-        self.files = FileImages([str(path) for path in paths], torch.zeros(len(paths), dtype=torch.int64))
-        self.transform = transform
+    def __init__(self, paths: list[Path], preprocessing: Preprocessing) -> None:
+        files = FileImages([str(path) for path in paths], torch.zeros(len(paths), dtype=torch.int64))
+        # As in training: PIL's grey is not torchvision's.
+        self.files = files.decoded_as("L" if preprocessing.channels == 1 else "RGB")
+        self.paths = files.paths
+        self.transform = preprocessing.eval_transform()
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[Tensor | None, str]:
         try:
-            return self.transform(self.files[index][0]), self.files.paths[index]
+            return self.transform(self.files[index][0]), self.paths[index]
         except (UserError, OSError) as error:
             return None, str(error)
 
@@ -76,7 +78,7 @@ def predict(
     device = find_device(accelerator)
     network = network.to(device)
     loader = DataLoader(
-        ReadableImages(paths, card.preprocessing.eval_transform()),
+        ReadableImages(paths, card.preprocessing),
         batch_size=batch_size,
         num_workers=worker_count(workers, in_memory=len(paths) <= batch_size),
         collate_fn=list,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors import SafetensorError
 
-from ssfe.lab.errors import UserError
+from ssfe.lab.errors import Diverged, UserError
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.training.interrupt import Interrupted
 
@@ -26,9 +26,9 @@ def rescued(folder: RunFolder) -> Iterator[None]:
         if number is None:
             raise
         raise Interrupted(number, folder.path) from stop
+    except Diverged:
+        raise
     except UserError as error:
-        if "start a new run" in error.line:  # Diverged: to continue would end the same way.
-            raise
         raise UserError(f"{error.line.rstrip('.')}; the run is kept: mend this, then {again}") from error
     except (OSError, SafetensorError) as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

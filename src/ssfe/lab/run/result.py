@@ -60,6 +60,7 @@ def make_result(
             "views_per_image": method.views,
         },
         "seconds": fitted.seconds,
+        "seconds_per_epoch": fitted.epoch_seconds,
         "machine": {
             "device": torch.cuda.get_device_name(fitted.device) if fitted.device.type == "cuda" else fitted.device.type,
             "precision": fitted.precision,

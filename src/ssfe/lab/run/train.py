@@ -72,7 +72,7 @@ def prepare(options: TrainOptions) -> Experiment:
     spec, note = choose_model(
         options.model,
         image_size=splits.image_size,
-        channels=splits.channels,
+        channels=3 if options.pretrained else splits.channels,
         num_classes=len(splits.classes),
         pretrained=options.pretrained,
         model_args=options.model_args,

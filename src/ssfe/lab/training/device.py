@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from ssfe.lab.config import EngineOptions
 from ssfe.lab.errors import UserError
@@ -19,7 +20,7 @@ def find_device(accelerator: str) -> torch.device:
     quiet_lightning()
     try:
         device: torch.device = pl.Trainer(accelerator=accelerator, devices=1, **SILENT).strategy.root_device
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise UserError(
             f"accelerator={accelerator} cannot be used here ({str(error).splitlines()[0]}): try auto or cpu"
         ) from error

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
-from ssfe.lab.errors import UserError
+from ssfe.lab.errors import Diverged
 from ssfe.lab.training.loader import TrainLoader
 from ssfe.lab.training.module import Classification
 
@@ -62,10 +63,12 @@ class EpochLog(pl.Callback):
         pl_module.training_tally.restore(self._sums)
         self._resumed_at = time.perf_counter()
         rows = [row for row in read_metrics(self.path) if int(row["epoch"]) <= trainer.current_epoch]
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+        unfinished = self.path.with_suffix(".unfinished")
+        with unfinished.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+        unfinished.replace(self.path)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -74,6 +77,8 @@ class EpochLog(pl.Callback):
         assert isinstance(trainer.train_dataloader, TrainLoader)
         trainer.train_dataloader.batches_done = batch_idx + 1
         if batch_idx + 1 == pl_module.steps_per_epoch:
+            if pl_module.device.type == "cuda":
+                torch.cuda.synchronize(pl_module.device)
             self._epoch_seconds += self._lap()
 
     def keep_sums(self, module: Classification) -> None:
@@ -85,12 +90,12 @@ class EpochLog(pl.Callback):
         assert isinstance(trainer.train_dataloader, TrainLoader)
         row = self._row(trainer, pl_module)
         if not math.isfinite(row["train_loss"]):
-            raise UserError(
+            raise Diverged(
                 f"training diverged: the loss of epoch {row['epoch']} is {row['train_loss']}; start a new run with a "
                 f"lower lr than {pl_module.options.optimization.lr:g}, more warmup_epochs, or clip_grad"
             )
         with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, COLUMNS).writerow(row)
+            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
         self.say(describe_epoch(row, pl_module.options.epochs, pl_module.method.views))
         self.seconds += self._epoch_seconds
         self._epoch_seconds, self._sums = 0.0, []
@@ -107,9 +112,10 @@ class EpochLog(pl.Callback):
         return seconds
 
     def _row(self, trainer: pl.Trainer, module: Classification) -> dict[str, Any]:
+        assert isinstance(trainer.train_dataloader, TrainLoader)
         loss, top1, pretext = module.training_tally.means()
         val_nll, val_top1, _ = module.validation_tally.means()
-        images = module.steps_per_epoch * module.options.loading.batch_size
+        images = module.steps_per_epoch * trainer.train_dataloader.batches.batch_size
         return {
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
@@ -141,4 +147,5 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+        # A row that was cut short is no row.
+        return [row for row in csv.DictReader(file) if row["images_per_second"]]

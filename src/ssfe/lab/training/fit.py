@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +10,14 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, TQDMProgressBar
-from torch import nn
+from lightning.pytorch.callbacks import TQDMProgressBar, WeightAveraging
+from torch import Tensor, nn
 
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.data import DataSplits, Preprocessing, batch_transform, train_transform
 from ssfe.lab.methods import Method
 from ssfe.lab.training.device import find_device, resolve_precision
-from ssfe.lab.training.epoch_log import EpochLog
+from ssfe.lab.training.epoch_log import EpochLog, read_metrics
 from ssfe.lab.training.interrupt import Checkpoints, StopRequest
 from ssfe.lab.training.loader import AugmentedImages, EpochBatches, TrainLoader, evaluation_loader, worker_count
 from ssfe.lab.training.module import Classification
@@ -33,12 +34,14 @@ class Fitted:
         device: where it ran.
         precision: the arithmetic used: fp32, bf16 or fp16.
         seconds: of training, all sessions of the run together, validation left out.
+        epoch_seconds: median over the epochs of the seconds of one.
         images: images trained on, epochs included.
     """
 
     device: torch.device
     precision: str
     seconds: float
+    epoch_seconds: float
     images: int
 
 
@@ -69,7 +72,7 @@ def fit(
     """
     device = find_device(options.engine.accelerator)
     precision = resolve_precision(options.engine, device)
-    loader = _train_loader(splits, preprocessing, options)
+    loader = _train_loader(splits, preprocessing, options, pin_memory=device.type == "cuda")
     module = Classification(
         network.to(memory_format=torch.channels_last) if options.engine.channels_last else network,
         method,
@@ -80,7 +83,7 @@ def fit(
     )
     log = EpochLog(metrics, say if options.engine.progress != "none" else lambda line: None)
     request = StopRequest()
-    callbacks = [*_averaging(options), log, Checkpoints(checkpoint, request, log)]
+    callbacks = [*_averaging(options.optimization.ema, device), log, Checkpoints(checkpoint, request, log)]
     trainer = _trainer(options, precision, callbacks, checkpoint.parent)
     if options.engine.compile:
         network.compile()
@@ -91,21 +94,30 @@ def fit(
         trainer.fit(module, loader, validation, ckpt_path=resumed, weights_only=True)
     _load_evaluated_weights(module, checkpoint)
     images = options.epochs * len(loader) * loader.batches.batch_size
-    return Fitted(device, precision, log.seconds, images)
+    epoch_seconds = statistics.median(float(row["seconds"]) for row in read_metrics(metrics))
+    return Fitted(device, precision, log.seconds, epoch_seconds, images)
 
 
-def _train_loader(splits: DataSplits, preprocessing: Preprocessing, options: TrainOptions) -> TrainLoader:
+def _train_loader(
+    splits: DataSplits, preprocessing: Preprocessing, options: TrainOptions, pin_memory: bool
+) -> TrainLoader:
     transform = train_transform(preprocessing, options.augmentation, splits.flip)
     return TrainLoader(
         AugmentedImages(splits.train, transform, options.seed),
         EpochBatches(len(splits.train), options.loading.batch_size, options.seed),
         worker_count(options.loading.workers, splits.train.in_memory),
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pin_memory,
     )
 
 
-def _averaging(options: TrainOptions) -> list[pl.Callback]:
-    return [EMAWeightAveraging(decay=options.optimization.ema)] if options.optimization.ema else []
+def _averaging(decay: float, device: torch.device) -> list[pl.Callback]:
+    """An exponential moving average of weights and buffers; integers (indices, counts) are taken as they are."""
+
+    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        return averaged.lerp(current, 1 - decay) if averaged.is_floating_point() else current
+
+    # On the device from the start: the callback is set up before Lightning moves the network there.
+    return [WeightAveraging(device=device, avg_fn=average)] if decay else []
 
 
 def _trainer(options: TrainOptions, precision: str, callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:

@@ -67,7 +67,7 @@ class Checkpoints(pl.Callback):
         self.request = request
         self.epoch_log = epoch_log
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Here, because Lightning has put up its own SIGTERM handler just before, which stops without a checkpoint.
         self.request.listen()
 
@@ -90,5 +90,9 @@ class Checkpoints(pl.Callback):
     def _save(self, trainer: pl.Trainer) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_suffix(".unfinished")
-        trainer.save_checkpoint(unfinished)
-        unfinished.replace(self.path)
+        try:
+            trainer.save_checkpoint(unfinished)
+            unfinished.replace(self.path)
+        finally:
+            # On a full disk what was written so far would keep it full.
+            unfinished.unlink(missing_ok=True)

@@ -53,8 +53,9 @@ class Classification(pl.LightningModule):
         """The optimizer, with its schedule stepped after every batch."""
         options = self.options.optimization
         optimizer = make_optimizer(self.network, options)
-        warmup = round(options.warmup_epochs * self.steps_per_epoch)
-        schedule = make_schedule(optimizer, warmup, self.options.epochs * self.steps_per_epoch)
+        steps = self.options.epochs * self.steps_per_epoch
+        warmup = min(round(options.warmup_epochs * self.steps_per_epoch), steps // 5)
+        schedule = make_schedule(optimizer, warmup, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

@@ -13,12 +13,17 @@ from ssfe.lab.config import OptimizerOptions
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for weights, none for biases and norm layers (vectors and scalars), as timm does it."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """Weight decay for weights; none for biases, norm layers, and what a network's ``no_weight_decay()`` names."""
+    exempt = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in network.named_modules()
+        if callable(getattr(module, "no_weight_decay", None))
+        for name in module.no_weight_decay()
+    }
+    trained = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    decayed = [parameter for name, parameter in trained if parameter.ndim > 1 and name not in exempt]
+    kept = [parameter for name, parameter in trained if parameter.ndim <= 1 or name in exempt]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
 
 
 def make_optimizer(network: nn.Module, options: OptimizerOptions) -> torch.optim.Optimizer:

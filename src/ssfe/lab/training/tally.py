@@ -52,4 +52,4 @@ class Tally:
         # float32 where the device has no float64; an epoch's counts stay exact up to 2**24 images.
         wide = torch.float32 if labels.device.type == "mps" else torch.float64
         sums = torch.stack([images, loss.detach() * batch, correct, recognised]).to(wide)
-        self._sums = sums if self._sums is None else self._sums.to(sums.device) + sums
+        self._sums = sums if self._sums is None else self._sums.to(sums) + sums
