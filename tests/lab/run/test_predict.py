@@ -10,11 +10,11 @@ import pytest
 import torch
 from command import ssfe, succeed
 
-from ssfe.lab.data import FileImages
+from ssfe.lab.data import FileImages, Preprocessing
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.model_file import load_shipped
-from ssfe.lab.run.predict import find_images, predict
+from ssfe.lab.run.predict import ReadableImages, find_images, predict
 
 CLASSES = ("apple", "lime", "plum")
 
@@ -116,3 +116,12 @@ def test_a_hidden_folder_may_be_asked_for(tmp_path: Path) -> None:
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache" / "1.jpg").touch()
     assert find_images([tmp_path / ".cache"]) == [tmp_path / ".cache" / "1.jpg"]
+
+
+def test_grey_images_reach_the_network_as_in_training(tmp_path: Path) -> None:
+    pixels = torch.arange(64, dtype=torch.uint8).view(8, 8) * 4
+    PIL.Image.fromarray(pixels.numpy()).save(tmp_path / "grey.png")
+    preprocessing = Preprocessing(8, 1, None, "bilinear", (0.5,), (0.5,))
+    image, _ = ReadableImages([tmp_path / "grey.png"], preprocessing)[0]
+    assert image is not None
+    assert image.equal(pixels[None])

@@ -186,3 +186,13 @@ def test_real_images(tmp_path: Path) -> None:
     assert result["test"]["shipped"]["top1"] > 0.5
     assert result["test"]["pretext"]["top1"] > 0.9
     assert json.loads(succeed("evaluate", tmp_path / "run", "--json").out)["metrics"] == result["test"]["shipped"]
+
+
+def test_pretrained_networks_take_grey_images_as_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    # There is no network here: the weights stay fresh, all else is as with the hub's.
+    monkeypatch.setattr("timm.models._builder.load_pretrained", lambda *args, **options: None)
+    options = TrainOptions(model="resnet18", pretrained=True, loading=DataOptions(limit_train=20, image_size=32))
+    experiment = prepare(options)
+    image = experiment.preprocessing.eval_transform()(experiment.splits.train[0][0])
+    assert experiment.preprocessing.channels == experiment.spec.kwargs["in_chans"] == 3
+    assert experiment.network.eval()(experiment.preprocessing.normalize(image[None])).shape == (1, 10)
