@@ -11,24 +11,24 @@ from ssfe.lab.run.folder import RunFolder
 
 _READINGS = {
     "plain": "plain: the network as trained",
-    "aggregated": "aggregated: mean over all views, folded into one pass",
+    "aggregated": "aggregated: all views, folded",
     "single": "single: the first view alone",
-    "marginal": "marginal: the missing channels summed out",
-    "distilled": "distilled: the plain head taught by the aggregate",
+    "marginal": "marginal: missing channels summed out",
+    "distilled": "distilled: the taught head",
 }
 
 
 _ROTATIONS = {
-    "aggregated": "aggregated: mean over four rotations, four passes",
+    "aggregated": "aggregated: four rotations, four passes",
     "single": "single: the image as it is",
-    "marginal": "marginal: the rotation summed out, four passes",
+    "marginal": "marginal: rotation summed out",
 }
 _OTHERWISE = {
     "sla": _ROTATIONS,
     "ssfe+sla": _ROTATIONS,
-    "discard": {"aggregated": "mean over all views, folded into one pass"},
-    "multitask": {"aggregated": "mean over all views, folded into one pass"},
-    "dropout": {"plain": "the network as trained, without dropout"},
+    "discard": {"aggregated": "all views, folded"},
+    "multitask": {"aggregated": "all views, folded"},
+    "dropout": {"plain": "the network without dropout"},
 }
 
 
@@ -40,7 +40,7 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
     for name, explained in {**_READINGS, **_OTHERWISE.get(result["method"], {})}.items():
         if name in result["test"]:
             ours = name == shipped
-            _add(table, explained + ("  (shipped)" if ours else ""), result["test"][name], bold=ours)
+            _add(table, explained + (" (shipped)" if ours else ""), result["test"][name], bold=ours)
     console.print()
     console.print(table)
     if "pretext" in result["test"]:
@@ -50,10 +50,9 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
     throughput, parameters = result["throughput"], result["parameters"]
     views = f" ({throughput['views_per_second']:,.0f} views/s)" if throughput["views_per_image"] > 1 else ""
     console.print(f"Training took {result['seconds']:.0f} s, {throughput['images_per_second']:,.0f} images/s{views}")
+    as_before = ", as many as it ever had" if parameters["shipped"] == parameters["stock"] else ""
     console.print(
-        f"Shipped: a stock {result['model']}, {parameters['shipped']:,} parameters "
-        f"(the untrained network had {parameters['stock']:,})",
-        soft_wrap=True,
+        f"Shipped: a stock {result['model']} of {parameters['shipped']:,} parameters{as_before}", soft_wrap=True
     )
     console.print(f"  {folder.weights}", soft_wrap=True)
     console.print(f"Next: ssfe predict {folder.path} IMAGE ...", soft_wrap=True)
