@@ -50,10 +50,8 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
     throughput, parameters = result["throughput"], result["parameters"]
     views = f" ({throughput['views_per_second']:,.0f} views/s)" if throughput["views_per_image"] > 1 else ""
     console.print(f"Training took {result['seconds']:.0f} s, {throughput['images_per_second']:,.0f} images/s{views}")
-    as_before = ", as many as it ever had" if parameters["shipped"] == parameters["stock"] else ""
-    console.print(
-        f"Shipped: a stock {result['model']} of {parameters['shipped']:,} parameters{as_before}", soft_wrap=True
-    )
+    shipped_size = f"{parameters['shipped']:,} parameters (stock: {parameters['stock']:,})"
+    console.print(f"Shipped: a stock {result['model']}, {shipped_size}", soft_wrap=True)
     console.print(f"  {folder.weights}", soft_wrap=True)
     console.print(f"Next: ssfe predict {folder.path} IMAGE ...", soft_wrap=True)
 
