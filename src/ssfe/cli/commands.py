@@ -27,7 +27,7 @@ from ssfe.lab.run.predict import predict
 from ssfe.lab.run.train import resume, train
 from ssfe.lab.training.interrupt import Interrupted
 
-HELP = f"""ssfe {__version__}: more accurate image classifiers by Self-supervised Feature Enhancement, at no extra cost.
+HELP = f"""ssfe {__version__}: Self-supervised Feature Enhancement for image classifiers.
 
   ssfe train [DATA]               train a classifier; without DATA, on embedded digits, in a minute
   ssfe compare [DATA]             train methods side by side, over seeds, and tell what differs
