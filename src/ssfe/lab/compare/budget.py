@@ -25,7 +25,8 @@ def step_ratios(common: TrainOptions, model: str, methods: Sequence[MethodName])
     Forward, loss, backward and optimizer on one batch already in memory; the methods take turns, and the ratio is the
     median over the rounds of the ratio within a round, so that a machine whose speed drifts does not favour one.
     """
-    steps = {name: _step(prepare(_of_method(common, model, name))) for name in _with_plain(methods)}
+    timed: list[MethodName] = ["plain", *methods]
+    steps = {name: _step(prepare(_of_method(common, model, name))) for name in timed}
     for _ in range(_WARM_UP):
         for step in steps.values():
             step()
@@ -65,10 +66,6 @@ def _step(experiment: Experiment) -> Callable[[], None]:
 
 def _of_method(common: TrainOptions, model: str, name: MethodName) -> TrainOptions:
     return replace(common, model=model, method=name, enhancement=used_options(name, common.enhancement))
-
-
-def _with_plain(methods: Sequence[MethodName]) -> list[MethodName]:
-    return ["plain", *methods]
 
 
 def _seconds(step: Callable[[], None]) -> float:

@@ -29,7 +29,7 @@ def find_device(accelerator: str) -> torch.device:
 
 def resolve_precision(engine: EngineOptions, device: torch.device) -> str:
     """fp32, bf16 or fp16. ``auto`` is bf16 where the hardware multiplies bfloat16 matrices: CUDA from compute
-    capability 8.0, CPUs with AMX. (On CPUs with AVX512-BF16 alone it was slower than float32.)"""
+    capability 8.0, CPUs with AMX. A CPU with AVX512-BF16 alone gains nothing by it."""
     if engine.precision != "auto":
         return engine.precision
     if device.type == "cuda":

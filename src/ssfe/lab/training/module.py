@@ -72,7 +72,7 @@ class Classification(pl.LightningModule):
         output = self.network(images)
         loss = self.method.loss(output, targets)
         with torch.no_grad():
-            self.training_tally.add(self.method.training_readings(output), self._shipped, labels, loss)
+            self.training_tally.add(self.method.training_readings(output), self.method.shipped, labels, loss)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -80,10 +80,6 @@ class Classification(pl.LightningModule):
         images, labels = self._input(batch[0]), batch[1]
         logits = self.method.predict(self.network, images).float()
         self.validation_tally.add_logits(logits, labels, F.cross_entropy(logits, labels))
-
-    @property
-    def _shipped(self) -> str:
-        return self.method.shipped
 
     def _input(self, images: Tensor) -> Tensor:
         batch = self.preprocessing.normalize(images)
