@@ -27,7 +27,10 @@ def compare_parser() -> ArgumentParser:
     parser = OneLineParser(prog="ssfe compare", usage=USAGE, description="Train methods side by side, over seeds.")
     parser.add_argument("--config", action="config", help="YAML file of options.")
     parser.add_argument(
-        "--methods", type=str, default="plain,ssfe", help="Separated by commas: plain, ssfe, discard, sla, ..."
+        "--methods",
+        type=str,
+        default="plain,ssfe",
+        help="Separated by commas: plain, ssfe, sla, ...; with options of their own: ssfe:transforms=8:identity.",
     )
     parser.add_argument("--models", type=str | None, help="Networks, separated by commas. Default: as for ssfe train.")
     parser.add_argument("--seeds", type=int, default=3, help="How many, from --seed on.")

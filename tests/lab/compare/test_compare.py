@@ -16,6 +16,7 @@ import pytest
 from ssfe.lab.compare.budget import equal_time_epochs, step_ratios
 from ssfe.lab.compare.cells import plan_cells
 from ssfe.lab.compare.compare import Comparison, compare
+from ssfe.lab.compare.entries import read_entries
 from ssfe.lab.compare.runner import ComparisonStopped
 from ssfe.lab.config import DataOptions, MethodOptions, TrainOptions
 from ssfe.lab.errors import UserError
@@ -36,13 +37,14 @@ def test_failures_are_reported_and_a_second_run_only_does_what_is_left(tmp_path:
     assert "no_such_model" in first.failures[0].reason
     assert [(row.model, row.method) for row in first.rows] == [("cifar_resnet20", "plain")]
     said: list[str] = []
-    second = run(tmp_path / "c", said, seeds=1)
+    second = run(tmp_path / "c", said, methods=["plain", "ssfe:transforms=2"])
     assert [line.split("(")[0].strip() for line in said if line.startswith("start")] == [
-        "start   cifar_resnet20 sla seed 0"
+        "start   cifar_resnet20 ssfe:transforms=2 seed 0"
     ]
-    assert [row.method for row in second.rows if row.shipped] == ["plain", "sla"]
+    assert [row.method for row in second.rows if row.shipped] == ["plain", "ssfe:transforms=2"]
     content = json.loads((tmp_path / "c" / "results.json").read_text())
-    assert [cell["method"] for cell in content["cells"]] == ["plain", "sla"]
+    assert [cell["label"] for cell in content["cells"]] == ["plain", "ssfe:transforms=2"]
+    assert set(content["step_ratios"]["cifar_resnet20"]) == {"plain", "ssfe:transforms=2"}
     for cell in content["cells"]:
         folder = RunFolder(tmp_path / "c" / cell["folder"])
         assert folder.read_result()["test"] == cell["test"]
@@ -64,7 +66,7 @@ def test_ctrl_c_stops_the_cells_and_the_same_call_continues(tmp_path: Path) -> N
     said: list[str] = []
 
     def interrupt() -> None:
-        while not said:
+        while not any(line.startswith("start") for line in said):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -75,7 +77,7 @@ def test_ctrl_c_stops_the_cells_and_the_same_call_continues(tmp_path: Path) -> N
 
 
 def test_equal_time_gives_dearer_methods_fewer_epochs() -> None:
-    ratios = step_ratios(COMMON, "cifar_resnet20", ["plain", "sla"])
+    ratios = step_ratios(COMMON, "cifar_resnet20", read_entries(["plain", "sla"]))
     assert ratios["plain"] == 1
     assert [equal_time_epochs(100, ratio) for ratio in (1, 1.6, 4, 1000)] == [100, 62, 25, 1]
 
@@ -86,6 +88,15 @@ def test_equal_time_gives_dearer_methods_fewer_epochs() -> None:
         ({"methods": []}, "methods is empty"),
         ({"methods": ["plain", "magic"]}, "unknown method 'magic': choose among ssfe, plain"),
         ({"methods": ["plain", "plain"]}, "methods names plain more than once"),
+        ({"methods": ["ssfe:transforms=8", "ssfe:transforms=8:identity=false", "ssfe:transforms=8"]}, "more than once"),
+        (
+            {"methods": ["sla:transforms=2"]},
+            "method sla has no option 'transforms'; its options are distill",
+        ),
+        ({"methods": ["plain:identity"]}, "has no option 'identity'; it has none"),
+        ({"methods": ["ssfe:transforms=many"]}, "ssfe:transforms=many: 'many' will not do for transforms"),
+        ({"methods": ["plain", "ssfe:inference=distilled"]}, "ssfe:inference=distilled: .* add distill=true"),
+        ({"models": ["a", "a"]}, "models names a more than once"),
         ({"seeds": 0}, "seeds=0"),
         ({"jobs": 0}, "jobs=0"),
     ],
@@ -100,12 +111,12 @@ def test_cells_of_a_seed_share_all_but_model_and_method(tmp_path: Path) -> None:
     cells = plan_cells(
         COMMON,
         ["a", "b"],
-        ["plain", "ssfe"],
+        read_entries(["plain", "ssfe"]),
         2,
         tmp_path,
         {("a", "ssfe"): 3, ("b", "ssfe"): 4} | {(model, "plain"): 9 for model in "ab"},
     )
-    assert [(cell.seed, cell.model, cell.method, cell.options.epochs) for cell in cells[:4]] == [
+    assert [(cell.seed, cell.model, cell.label, cell.options.epochs) for cell in cells[:4]] == [
         (0, "a", "plain", 9),
         (0, "a", "ssfe", 3),
         (0, "b", "plain", 9),
@@ -116,19 +127,22 @@ def test_cells_of_a_seed_share_all_but_model_and_method(tmp_path: Path) -> None:
 
 def test_options_of_one_method_are_left_out_for_the_others(tmp_path: Path) -> None:
     common = replace(COMMON, enhancement=MethodOptions(transforms=8, distill=True))
-    cells = plan_cells(common, ["a"], ["plain", "ssfe", "discard"], 1, tmp_path)
+    entries = read_entries(["plain", "ssfe", "discard", "ssfe:transforms=2:views=sampled:identity"])
+    cells = plan_cells(common, ["a"], entries, 1, tmp_path)
     assert [cell.options.enhancement for cell in cells] == [
         MethodOptions(),
         common.enhancement,
         MethodOptions(transforms=8),
+        MethodOptions(transforms=2, views="sampled", identity=True, distill=True),
     ]
+    assert cells[3].folder.path == tmp_path / "cells" / "a-ssfe-transforms-2-views-sampled-identity-seed0"
 
 
 def test_sigterm_stops_a_comparison_like_ctrl_c(tmp_path: Path) -> None:
     said: list[str] = []
 
     def terminate() -> None:
-        while not said:
+        while not any(line.startswith("start") for line in said):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGTERM)
 

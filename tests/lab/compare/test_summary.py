@@ -15,7 +15,7 @@ def result(method: str, seed: int, top1: float, seconds: float = 10.0, **reading
     metrics = {name: {"top1": value, "nll": 1.0, "ece": 0.1} for name, value in scores.items()}
     return {
         "model": "net",
-        "method": method,
+        "label": method,
         "seed": seed,
         "epochs": 5,
         "seconds": 5 * seconds,
@@ -65,7 +65,8 @@ def test_rows_compare_each_method_with_plain_and_correct_the_p_values() -> None:
 
 def test_without_plain_there_is_nothing_to_compare_with() -> None:
     rows = summarise([result("ssfe", 0, 0.5)])
-    assert (rows[0].difference, rows[0].time_ratio) == (None, None)
+    assert (rows[0].difference, rows[0].time_ratio, rows[0].step_ratio) == (None, None, None)
+    assert summarise([result("ssfe", 0, 0.5)], {"net": {"ssfe": 1.1}, "other": {"ssfe": 2}})[0].step_ratio == 1.1
 
 
 def test_markdown_is_a_table_with_every_row() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -36,7 +38,7 @@ def batches(total: int, size: int, classes: int) -> list[tuple[Tensor, Tensor]]:
 def test_metrics_follow_their_definitions_whatever_the_batches(total: int, size: int, classes: int) -> None:
     data = batches(total, size, classes)
     readings = lambda images: Readings({"plain": images[:, 0, 0], "other": -images[:, 0, 0]})  # noqa: E731
-    measured = measure(data, readings, torch.device("cpu"))
+    measured = measure(data, readings, torch.device("cpu")).metrics
     logits, labels = torch.cat([images[:, 0, 0] for images, _ in data]), torch.cat([labels for _, labels in data])
     assert measured["plain"] == pytest.approx(by_hand(logits, labels), abs=1e-5)
     assert measured["other"] == pytest.approx(by_hand(-logits, labels), abs=1e-5)
@@ -54,19 +56,39 @@ def test_the_pretext_task_is_measured_over_all_views() -> None:
         return Readings({"plain": images[:, 0, 0]}, (logits, views))
 
     measured = measure(data, readings, torch.device("cpu"))
-    assert measured["pretext"]["top1"] == pytest.approx(2 / 3)
-    assert set(measured["pretext"]) == {"top1", "nll", "ece"}
+    pretext = measured.metrics["pretext"]
+    assert pretext["top1"] == pytest.approx(2 / 3)
+    assert set(pretext) == {"top1", "nll", "ece"}
+    confusion = measured.pretext_confusion
+    assert confusion is not None
+    assert [sum(row) for row in confusion] == [20, 20, 20]
+    assert [confusion[view][view] for view in range(3)] == [20, 0, 20]
+
+
+def test_predictions_stand_in_a_table_in_the_order_of_the_images(tmp_path: Path) -> None:
+    data = batches(20, 8, 4)
+    readings = lambda images: Readings({"shipped": images[:, 0, 0], "other": -images[:, 0, 0]})  # noqa: E731
+    measured = measure(data, readings, torch.device("cpu"))
+    assert measured.pretext_confusion is None
+    measured.predictions.write(tmp_path / "predictions.csv")
+    with (tmp_path / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    logits, labels = torch.cat([images[:, 0, 0] for images, _ in data]), torch.cat([labels for _, labels in data])
+    assert [int(row["index"]) for row in rows] == list(range(20))
+    assert [int(row["label"]) for row in rows] == labels.tolist()
+    for row, own in zip(rows, logits.softmax(-1).tolist(), strict=True):
+        assert own[int(row["predicted"])] == max(own) == pytest.approx(float(row["confidence"]), rel=1e-5)
 
 
 def test_confident_and_right_is_perfectly_calibrated() -> None:
     labels = torch.arange(6)
     images = torch.eye(6)[:, None, None] * 1000
-    measured = measure([(images, labels)], lambda x: Readings({"plain": x[:, 0, 0]}), torch.device("cpu"))
+    measured = measure([(images, labels)], lambda x: Readings({"plain": x[:, 0, 0]}), torch.device("cpu")).metrics
     assert measured["plain"] == pytest.approx({"top1": 1, "top5": 1, "nll": 0, "ece": 0})
 
 
 def test_logits_are_logits_whatever_their_range() -> None:
     logits, labels = torch.tensor([[0.2, 0.6], [0.9, 0.1], [0.3, 0.4]]), torch.tensor([1, 0, 0])
-    measured = measure([(logits, labels)], lambda batch: Readings({"net": batch}), torch.device("cpu"))
+    measured = measure([(logits, labels)], lambda batch: Readings({"net": batch}), torch.device("cpu")).metrics
     expected = by_hand(logits, labels)
     assert measured["net"] == {name: pytest.approx(expected[name], abs=1e-6) for name in measured["net"]}

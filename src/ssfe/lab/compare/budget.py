@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import torch
 
-from ssfe.lab.config import MethodName, TrainOptions
-from ssfe.lab.methods import used_options
+from ssfe.lab.compare.entries import Entry
+from ssfe.lab.config import TrainOptions
 from ssfe.lab.run.train import Experiment, prepare
 from ssfe.lab.training.device import find_device, resolve_precision
 from ssfe.lab.training.optimization import make_optimizer
@@ -19,19 +19,26 @@ _WARM_UP, _ROUNDS = 2, 7
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def step_ratios(common: TrainOptions, model: str, methods: Sequence[MethodName]) -> dict[str, float]:
-    """Seconds of a training step of each method, as a ratio to plain training.
+def step_ratios(common: TrainOptions, model: str, entries: Sequence[Entry]) -> dict[str, float]:
+    """Seconds of a training step of each entry, by its label, as a ratio to plain training.
 
     Forward, loss, backward and optimizer on one batch already in memory; the methods take turns, and the ratio is the
     median over the rounds of the ratio within a round, so that a machine whose speed drifts does not favour one.
     """
-    timed: list[MethodName] = ["plain", *methods]
-    steps = {name: _step(prepare(_of_method(common, model, name))) for name in timed}
+    plain = prepare(Entry("plain", "plain").apply(replace(common, model=model)))
+    steps = {"plain": _step(plain)}
+    for entry in entries:
+        if entry.label not in steps:
+            options = entry.apply(replace(common, model=model))
+            steps[entry.label] = _step(prepare(options, splits=plain.splits))
     for _ in range(_WARM_UP):
         for step in steps.values():
             step()
-    rounds = [{name: _seconds(step) for name, step in steps.items()} for _ in range(_ROUNDS)]
-    return {name: statistics.median(seconds[name] / seconds["plain"] for seconds in rounds) for name in methods}
+    rounds = [{label: _seconds(step) for label, step in steps.items()} for _ in range(_ROUNDS)]
+    return {
+        entry.label: statistics.median(seconds[entry.label] / seconds["plain"] for seconds in rounds)
+        for entry in entries
+    }
 
 
 def equal_time_epochs(epochs: int, ratio: float) -> int:
@@ -62,10 +69,6 @@ def _step(experiment: Experiment) -> Callable[[], None]:
             torch.cuda.synchronize(device)
 
     return step
-
-
-def _of_method(common: TrainOptions, model: str, name: MethodName) -> TrainOptions:
-    return replace(common, model=model, method=name, enhancement=used_options(name, common.enhancement))
 
 
 def _seconds(step: Callable[[], None]) -> float:

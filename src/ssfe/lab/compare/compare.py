@@ -12,11 +12,13 @@ import yaml
 
 from ssfe.lab.compare.budget import equal_time_epochs, step_ratios
 from ssfe.lab.compare.cells import plan_cells
+from ssfe.lab.compare.entries import Entry, read_entries
 from ssfe.lab.compare.markdown import markdown
 from ssfe.lab.compare.runner import Failure, run_cells
 from ssfe.lab.compare.summary import Row, summarise
-from ssfe.lab.config import MethodName, TrainOptions
+from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
+from ssfe.lab.methods import make_method
 from ssfe.lab.run.folder import write_json, write_whole
 from ssfe.lab.run.options import FREE
 from ssfe.lab.run.train import prepare
@@ -42,7 +44,7 @@ class Comparison:
 def compare(
     common: TrainOptions,
     *,
-    methods: Sequence[MethodName],
+    methods: Sequence[str],
     models: Sequence[str] | None,
     seeds: int,
     budget: Literal["epochs", "time"],
@@ -54,7 +56,8 @@ def compare(
 
     Args:
         common: options of all runs.
-        methods, models: to compare; models None: the one that the data's image size suggests.
+        methods: to compare, as :func:`~ssfe.lab.compare.entries.read_entries` reads them.
+        models: to compare them on; None: the one that the data's image size suggests.
         seeds: how many.
         budget: ``"epochs"``: all methods train for ``common.epochs``. ``"time"``: each for as many epochs as cost what
             plain training for ``common.epochs`` costs, from the ratio of their training steps measured here.
@@ -68,37 +71,61 @@ def compare(
     if jobs < 1:
         raise UserError(f"jobs={jobs} must be at least 1")
     # Nothing runs before the cells are known to make sense; the data is read once here to say so early.
-    plan_cells(common, models or ["-"], methods, seeds, output)
+    entries = read_entries(methods)
+    for entry in entries:
+        _check(entry, common)
+    plan_cells(common, models or ["-"], entries, seeds, output)
     resolved = prepare(replace(common, model=models[0] if models else common.model)).options
     models = list(models or [str(resolved.model)])
     _claim(output, resolved, budget)
-    epochs = _equal_time(resolved, models, methods, output, say) if budget == "time" else None
-    cells = plan_cells(resolved, models, methods, seeds, output, epochs)
+    ratios = _step_ratios(resolved, models, entries, output, say)
+    epochs = _equal_time(resolved.epochs, ratios) if budget == "time" else None
+    cells = plan_cells(resolved, models, entries, seeds, output, epochs)
     failures = run_cells(cells, jobs, say)
-    finished = [cell for cell in cells if cell.finished]
-    results = [{**cell.folder.read_result(), "folder": str(cell.folder.path.relative_to(output))} for cell in finished]
-    rows = summarise(results)
-    _write(output, resolved, budget, results, failures, rows)
+    results = [
+        {**cell.folder.read_result(), "label": cell.label, "folder": str(cell.folder.path.relative_to(output))}
+        for cell in cells
+        if cell.finished
+    ]
+    rows = summarise(results, ratios)
+    _write(output, resolved, budget, ratios, results, failures, rows)
     return Comparison(output, rows, failures)
 
 
-def _equal_time(
-    options: TrainOptions, models: Sequence[str], methods: Sequence[MethodName], output: Path, say: Say
-) -> dict[tuple[str, str], int]:
-    """Epochs by (model, method); measured once and kept, so that a continued comparison has the same."""
-    path = output / "budget.json"
-    measured: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+def _check(entry: Entry, common: TrainOptions) -> None:
+    try:
+        make_method(entry.method, entry.apply(common).enhancement, common.augmentation)
+    except ValueError as error:
+        raise UserError(f"{entry.label}: {error}") from error
+
+
+Ratios = dict[str, dict[str, float]]
+"""Seconds of a training step as a ratio to plain training, by model and label."""
+
+
+def _step_ratios(
+    options: TrainOptions, models: Sequence[str], entries: Sequence[Entry], output: Path, say: Say
+) -> Ratios:
+    """Measured once and kept, so that a continued comparison has the same."""
+    path = output / "step_ratios.json"
+    measured: Ratios = json.loads(path.read_text()) if path.exists() else {}
     for model in models:
-        missing = [method for method in methods if method not in measured.get(model, {})]
+        missing = [entry for entry in entries if entry.label not in measured.get(model, {})]
         if missing:
-            say(f"timing  {model}: a training step of {', '.join(missing)} against plain")
-            measured[model] = {**measured.get(model, {}), **step_ratios(options, model, missing)}
-    output.mkdir(parents=True, exist_ok=True)
+            say(f"timing  {model}: a training step of {', '.join(entry.label for entry in missing)} against plain")
+            try:
+                measured[model] = {**measured.get(model, {}), **step_ratios(options, model, missing)}
+            except UserError as error:
+                say(f"timing  {model} failed: {error.line}")
     write_json(path, measured)
+    return measured
+
+
+def _equal_time(epochs: int, ratios: Ratios) -> dict[tuple[str, str], int]:
     return {
-        (model, method): equal_time_epochs(options.epochs, measured[model][method])
-        for model in models
-        for method in methods
+        (model, label): equal_time_epochs(epochs, ratio)
+        for model, measured in ratios.items()
+        for label, ratio in measured.items()
     }
 
 
@@ -126,6 +153,7 @@ def _write(
     output: Path,
     options: TrainOptions,
     budget: str,
+    ratios: Ratios,
     results: list[dict[str, Any]],
     failures: list[Failure],
     rows: list[Row],
@@ -135,6 +163,7 @@ def _write(
         "data": options.data,
         "budget": budget,
         "options": options.to_flat(),
+        "step_ratios": ratios,
         "rows": [row.to_dict() for row in rows],
         "cells": results,
         "failures": [{"cell": failure.cell.name, "reason": failure.reason} for failure in failures],

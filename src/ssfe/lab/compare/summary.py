@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,10 +16,12 @@ class Row:
     """A method on a model, by one reading, over all its seeds.
 
     Attributes:
-        model, method, reading: which; ``shipped`` says whether the reading is the one that is shipped.
+        model, method, reading: which; the method as it was asked for, such as ``ssfe:transforms=8``. ``shipped`` says
+            whether the reading is the one that is shipped.
         top1, nll, ece: on test images; shares in [0, 1], NLL in nats.
         difference: of top-1 to plain training, paired by seed; None for plain itself or where plain is missing.
         time_ratio: seconds of the median epoch as a ratio to plain, paired by seed; None where plain is missing.
+        step_ratio: seconds of a training step as a ratio to plain, measured in alternation; None where that failed.
         epochs: that it was trained for.
         parameters: of the shipped network.
     """
@@ -33,6 +35,7 @@ class Row:
     ece: Estimate
     difference: PairedDifference | None
     time_ratio: Estimate | None
+    step_ratio: float | None
     epochs: int
     parameters: int
 
@@ -41,25 +44,37 @@ class Row:
         return asdict(self)
 
 
-def summarise(results: Sequence[dict[str, Any]]) -> list[Row]:
+def summarise(
+    results: Sequence[dict[str, Any]], step_ratios: Mapping[str, Mapping[str, float]] | None = None
+) -> list[Row]:
     """One row for each (model, method, reading), p-values Holm-corrected over the shipped readings of a model.
 
     Args:
-        results: the result.json of finished cells, in the order in which rows are wanted.
+        results: the result.json of finished cells, each with its ``label``, in the order in which rows are wanted.
+        step_ratios: by model and label.
     """
     rows: list[Row] = []
     for model in dict.fromkeys(result["model"] for result in results):
         of_model = [result for result in results if result["model"] == model]
-        by_method = {
-            method: {result["seed"]: result for result in of_model if result["method"] == method}
-            for method in dict.fromkeys(result["method"] for result in of_model)
+        by_label = {
+            label: {result["seed"]: result for result in of_model if result["label"] == label}
+            for label in dict.fromkeys(result["label"] for result in of_model)
         }
-        plain = by_method.get(BASELINE, {})
-        rows += _corrected([row for method, runs in by_method.items() for row in _rows(model, method, runs, plain)])
+        plain = by_label.get(BASELINE, {})
+        ratios = (step_ratios or {}).get(model, {})
+        rows += _corrected(
+            [row for label, runs in by_label.items() for row in _rows(model, label, runs, plain, ratios.get(label))]
+        )
     return rows
 
 
-def _rows(model: str, method: str, runs: dict[int, dict[str, Any]], plain: dict[int, dict[str, Any]]) -> list[Row]:
+def _rows(
+    model: str,
+    label: str,
+    runs: dict[int, dict[str, Any]],
+    plain: dict[int, dict[str, Any]],
+    step_ratio: float | None,
+) -> list[Row]:
     first = next(iter(runs.values()))
     shipped = first["shipped_inference"]
     readings = sorted(
@@ -74,14 +89,15 @@ def _rows(model: str, method: str, runs: dict[int, dict[str, Any]], plain: dict[
         rows.append(
             Row(
                 model=model,
-                method=method,
+                method=label,
                 reading=reading,
                 shipped=reading == shipped,
                 top1=estimate(list(top1.values())),
                 nll=estimate([values["nll"] for values in metrics.values()]),
                 ece=estimate([values["ece"] for values in metrics.values()]),
-                difference=None if method == BASELINE else paired_difference(top1, baseline),
+                difference=None if label == BASELINE else paired_difference(top1, baseline),
                 time_ratio=estimate(ratios) if ratios else None,
+                step_ratio=step_ratio,
                 epochs=first["epochs"],
                 parameters=first["parameters"]["shipped"],
             )

@@ -21,6 +21,7 @@ __all__ = [
     "Plain",
     "Readings",
     "make_method",
+    "method_options",
     "used_options",
 ]
 
@@ -35,6 +36,11 @@ _USED: dict[MethodName, set[str]] = {
     "sla": {"distill"},
     "ssfe+sla": _MASKS | {"views"},
 }
+
+
+def method_options(name: MethodName) -> frozenset[str]:
+    """The names of the options that the method has a use for."""
+    return frozenset(_USED[name])
 
 
 def used_options(name: MethodName, options: MethodOptions) -> MethodOptions:

@@ -61,11 +61,11 @@ def evaluate(
     batches = evaluation_loader(
         split, preprocessing.eval_transform(), batch_size, worker_count(workers, split.in_memory)
     )
-    metrics = measure(batches, lambda x: Readings({"shipped": network(preprocessing.normalize(x))}), device)
+    measured = measure(batches, lambda x: Readings({"shipped": network(preprocessing.normalize(x))}), device)
     return {
         "data": name,
         "images": len(split),
         "model": options.model,
         "inference": card.inference,
-        "metrics": metrics["shipped"],
+        "metrics": measured.metrics["shipped"],
     }

@@ -3,6 +3,7 @@
 config.yaml        every option, resolved; fed back with --config it gives the same run
 metrics.csv        a row per epoch
 result.json        what came out
+predictions.csv    what the shipped model says of each test image
 model.safetensors  the weights of the stock network to ship
 model.json         how to build that network, its class names and its preprocessing
 checkpoints/       last.ckpt, from which --resume continues, and images.json, what it was trained on
@@ -39,6 +40,10 @@ class RunFolder:
     @property
     def result(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.csv"
 
     @property
     def weights(self) -> Path:

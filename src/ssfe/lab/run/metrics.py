@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassConfusionMatrix
 
 from ssfe.lab.methods import Readings
+from ssfe.lab.run.predictions import Predictions
 
 CALIBRATION_BINS = 15
 
@@ -41,11 +43,27 @@ def classification_metrics(num_classes: int) -> MetricCollection:
     return MetricCollection(metrics, compute_groups=False)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a pass over the images gives.
+
+    Attributes:
+        metrics: of each reading, and of the pretext task under ``"pretext"``.
+        predictions: of the first reading, image by image.
+        pretext_confusion: M x M counts of views, row: their transformation, column: the one recognised; None without a
+            pretext task.
+    """
+
+    metrics: dict[str, dict[str, float]]
+    predictions: Predictions
+    pretext_confusion: list[list[int]] | None
+
+
 @torch.no_grad()
 def measure(
     batches: Iterable[tuple[Tensor, Tensor]], readings: Callable[[Tensor], Readings], device: torch.device
-) -> dict[str, dict[str, float]]:
-    """The metrics of each reading over all batches, and of the pretext task under ``"pretext"``.
+) -> Measured:
+    """Measure each reading, and the pretext task, over all batches.
 
     Args:
         batches: uint8 images (B, C, S, S) and labels (B,).
@@ -53,17 +71,20 @@ def measure(
         device: where the network is.
     """
     collected: dict[str, MetricCollection] = {}
+    predictions, confusion = Predictions(), None
     for images, labels in batches:
         predicted = readings(images.to(device, non_blocking=True))
         labels = labels.to(device)
         rows = [(name, logits, labels) for name, logits in predicted.classes.items()]
+        predictions.update(rows[0][1], labels)
         if predicted.pretext is not None:
-            logits, views = predicted.pretext
-            rows.append(("pretext", logits.flatten(0, 1), views.flatten()))
+            logits, views = predicted.pretext[0].flatten(0, 1).float(), predicted.pretext[1].flatten()
+            rows.append(("pretext", logits, views))
+            confusion = confusion or MulticlassConfusionMatrix(logits.shape[-1]).to(device)
+            confusion.update(logits, views)
         for name, logits, targets in rows:
             if name not in collected:
                 collected[name] = classification_metrics(logits.shape[-1]).to(device)
             collected[name].update(logits.float(), targets)
-    return {
-        name: {key: float(value) for key, value in metrics.compute().items()} for name, metrics in collected.items()
-    }
+    metrics = {name: {key: float(value) for key, value in each.compute().items()} for name, each in collected.items()}
+    return Measured(metrics, predictions, None if confusion is None else confusion.compute().tolist())

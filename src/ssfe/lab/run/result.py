@@ -12,6 +12,7 @@ import torch
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.data import DataSplits
 from ssfe.lab.methods import Method
+from ssfe.lab.run.metrics import Measured
 from ssfe.lab.training.fit import Fitted
 
 _PACKAGES = ("ssfe", "torch", "torchvision", "timm", "lightning")
@@ -19,10 +20,10 @@ _PACKAGES = ("ssfe", "torch", "torchvision", "timm", "lightning")
 
 @dataclass(frozen=True)
 class Outcome:
-    """Metrics by reading (see :func:`~ssfe.lab.run.metrics.measure`) and parameter counts."""
+    """What was measured on validation and test images, and parameter counts."""
 
-    val: dict[str, dict[str, float]]
-    test: dict[str, dict[str, float]]
+    val: Measured
+    test: Measured
     training_parameters: int
     shipped_parameters: int
     stock_parameters: int
@@ -46,8 +47,9 @@ def make_result(
         "seed": options.seed,
         "epochs": options.epochs,
         "shipped_inference": method.shipped,
-        "test": outcome.test,
-        "val": outcome.val,
+        "test": outcome.test.metrics,
+        "val": outcome.val.metrics,
+        **_confusion(outcome.test),
         "parameters": {
             "training": outcome.training_parameters,
             "shipped": outcome.shipped_parameters,
@@ -69,3 +71,7 @@ def make_result(
             "versions": {package: version(package) for package in _PACKAGES},
         },
     }
+
+
+def _confusion(test: Measured) -> dict[str, Any]:
+    return {} if test.pretext_confusion is None else {"pretext_confusion": test.pretext_confusion}

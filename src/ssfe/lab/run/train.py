@@ -22,7 +22,7 @@ from ssfe.lab.errors import UserError
 from ssfe.lab.methods import Method, Readings, make_method
 from ssfe.lab.models import ModelSpec, build_model, choose_model
 from ssfe.lab.run.folder import RunFolder, new_run_folder
-from ssfe.lab.run.metrics import measure
+from ssfe.lab.run.metrics import Measured, measure
 from ssfe.lab.run.model_file import ModelCard, load_shipped, save_shipped
 from ssfe.lab.run.options import check_options, evaluation_batch, resolve
 from ssfe.lab.run.rescue import rescued
@@ -60,15 +60,19 @@ class Experiment:
         return min(self.options.loading.batch_size, len(self.splits.train))
 
 
-def prepare(options: TrainOptions) -> Experiment:
+def prepare(options: TrainOptions, splits: DataSplits | None = None) -> Experiment:
     """Load the data, build the network and prepare it.
+
+    Args:
+        options: of the run.
+        splits: what these options would load, where it is loaded already.
 
     Raises:
         UserError: for whatever in the options or the data cannot be trained on.
     """
     check_options(options)
     find_device(options.engine.accelerator)
-    splits = load_data(options.data, options.loading, seed=options.seed)
+    splits = splits or load_data(options.data, options.loading, seed=options.seed)
     spec, note = choose_model(
         options.model,
         image_size=splits.image_size,
@@ -184,6 +188,7 @@ def finish(experiment: Experiment, folder: RunFolder, fitted: Fitted) -> dict[st
         stock_parameters=experiment.stock_parameters,
     )
     result = make_result(experiment.options, experiment.splits, experiment.method, fitted, outcome)
+    outcome.test.predictions.write(folder.predictions)
     folder.write_result(result)
     return result
 
@@ -208,9 +213,7 @@ def _describe_method(experiment: Experiment) -> str:
     return f"{method.summary}; a step takes {images} images{views}"
 
 
-def _measure(
-    experiment: Experiment, network: nn.Module, shipped: nn.Module, fitted: Fitted, part: str
-) -> dict[str, dict[str, float]]:
+def _measure(experiment: Experiment, network: nn.Module, shipped: nn.Module, fitted: Fitted, part: str) -> Measured:
     split = getattr(experiment.splits, part)
     workers = worker_count(experiment.options.loading.workers, split.in_memory)
     batches = evaluation_loader(

@@ -1,0 +1,80 @@
+"""What ``--methods`` names: methods, each with options of its own where it has any, such as ``ssfe:transforms=8``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from ssfe.lab.config import MethodName, MethodOptions, TrainOptions
+from ssfe.lab.errors import UserError
+from ssfe.lab.methods import method_options, used_options
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method as it takes part in a comparison.
+
+    Attributes:
+        label: as it was typed; names the entry in every table.
+        method: its name.
+        options: its own, over those of all runs.
+    """
+
+    label: str
+    method: MethodName
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder_name(self) -> str:
+        """The label, as part of a file name."""
+        return self.label.replace(":", "-").replace("=", "-")
+
+    def apply(self, common: TrainOptions) -> TrainOptions:
+        """The options of a run by this entry; options that the method has no use for are at their defaults."""
+        enhancement = replace(used_options(self.method, common.enhancement), **self.options)
+        return replace(common, method=self.method, enhancement=enhancement)
+
+
+def read_entries(labels: Sequence[str]) -> list[Entry]:
+    """The entries called ``METHOD[:OPTION=VALUE]...``; a switch needs no value.
+
+    Raises:
+        UserError: for no entries, the same one twice, an unknown method, or an option that it does not have.
+    """
+    if not labels:
+        raise UserError("methods is empty: name at least one")
+    entries = [_read(label) for label in labels]
+    for position, entry in enumerate(entries):
+        same = [other for other in entries[:position] if (other.method, other.options) == (entry.method, entry.options)]
+        if same:
+            raise UserError(f"methods names {same[0].label} more than once")
+    return entries
+
+
+def _read(label: str) -> Entry:
+    name, *settings = label.split(":")
+    methods = {method: method for method in get_args(MethodName)}
+    if name not in methods:
+        raise UserError(f"unknown method {name!r}: choose among {', '.join(methods)}")
+    own = sorted(method_options(methods[name]))
+    options = {}
+    for setting in settings:
+        option, _, value = setting.partition("=")
+        option = option.replace("-", "_")
+        if option not in own:
+            known = f"its options are {', '.join(own)}" if own else "it has none"
+            raise UserError(f"{label}: method {name} has no option {option!r}; {known}")
+        options[option] = _typed(label, option, value or "true")
+    return Entry(label, methods[name], options)
+
+
+def _typed(label: str, option: str, value: str) -> Any:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(MethodOptions)
+    try:
+        return parser.parse_args([f"--{option}={value}"])[option]
+    except ArgumentError as error:
+        raise UserError(f"{label}: {value!r} will not do for {option}: {' '.join(str(error).split())}") from error
