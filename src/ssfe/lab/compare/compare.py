@@ -11,11 +11,11 @@ from typing import Any, Literal
 import yaml
 
 from ssfe.lab.compare.budget import equal_time_epochs, step_ratios
-from ssfe.lab.compare.cells import plan_cells
+from ssfe.lab.compare.cells import Cell, plan_cells
 from ssfe.lab.compare.entries import Entry, read_entries
 from ssfe.lab.compare.markdown import markdown
 from ssfe.lab.compare.runner import Failure, run_cells
-from ssfe.lab.compare.summary import Row, summarise
+from ssfe.lab.compare.summary import BASELINE, Row, summarise
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.methods import make_method
@@ -62,7 +62,7 @@ def compare(
         budget: ``"epochs"``: all methods train for ``common.epochs``. ``"time"``: each for as many epochs as cost what
             plain training for ``common.epochs`` costs, from the ratio of their training steps measured here.
         jobs: runs at a time.
-        output: folder of the comparison; one that is there continues.
+        output: folder of the comparison; one that is there continues, and keeps the cells that it has.
         say: prints a line.
 
     Raises:
@@ -82,14 +82,24 @@ def compare(
     epochs = _equal_time(resolved.epochs, ratios) if budget == "time" else None
     cells = plan_cells(resolved, models, entries, seeds, output, epochs)
     failures = run_cells(cells, jobs, say)
-    results = [
-        {**cell.folder.read_result(), "label": cell.label, "folder": str(cell.folder.path.relative_to(output))}
-        for cell in cells
-        if cell.finished
-    ]
+    results = _with_earlier(cells, output)
     rows = summarise(results, ratios)
     _write(output, resolved, budget, ratios, results, failures, rows)
     return Comparison(output, rows, failures)
+
+
+def _with_earlier(cells: Sequence[Cell], output: Path) -> list[dict[str, Any]]:
+    """The results of the finished cells, and of those that an earlier call added to this comparison; plain first."""
+    results = {
+        str(cell.folder.path.relative_to(output)): {**cell.folder.read_result(), "label": cell.label}
+        for cell in cells
+        if cell.finished
+    }
+    path = output / "results.json"
+    earlier = json.loads(path.read_text())["cells"] if path.exists() else []
+    merged = {result.pop("folder"): result for result in earlier} | results
+    ordered = sorted(merged.items(), key=lambda item: item[1]["label"] != BASELINE)
+    return [{**result, "folder": folder} for folder, result in ordered]
 
 
 def _check(entry: Entry, common: TrainOptions) -> None:

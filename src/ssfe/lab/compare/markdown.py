@@ -36,19 +36,20 @@ def interval(value: Estimate, scale: float, form: str) -> str:
     return f"{mean} [{format(scale * value.low, form)}, {format(scale * value.high, form)}]"
 
 
+def table(rows: Sequence[Row]) -> str:
+    """A table of these rows."""
+    head = ["| " + " | ".join(HEADER) + " |", "|---" + "|---:" * (len(HEADER) - 1) + "|"]
+    return "\n".join(head + ["| " + " | ".join(table_cells(row)) + " |" for row in rows])
+
+
+LEGEND = """Mean and 95% interval over seeds (Student's t) on test images; differences to plain training paired by seed,
+p of the paired t-test corrected over the methods (Holm). NLL in nats. Step: the time of a training step as a
+ratio to plain, measured in alternation."""
+
+
 def markdown(rows: Sequence[Row], data: str, failures: Sequence[str] = ()) -> str:
     """The tables of all models."""
-    lines: list[str] = []
-    for model in dict.fromkeys(row.model for row in rows):
-        lines += [f"### {model} on {data}", ""]
-        lines += ["| " + " | ".join(HEADER) + " |", "|---" + "|---:" * (len(HEADER) - 1) + "|"]
-        lines += ["| " + " | ".join(table_cells(row)) + " |" for row in rows if row.model == model]
-        lines.append("")
-    lines += [
-        "Mean and 95% interval over seeds (Student's t) on test images; differences to plain training paired by seed,",
-        "p of the paired t-test corrected over the methods (Holm). NLL in nats. Step: the time of a training step as a",
-        "ratio to plain, measured in alternation.",
-        "",
-        *(f"Failed, and not in the table: {failure}" for failure in failures),
-    ]
-    return "\n".join(lines)
+    models = dict.fromkeys(row.model for row in rows)
+    parts = [f"### {model} on {data}\n\n{table([row for row in rows if row.model == model])}" for model in models]
+    failed = [f"Failed, and not in the table: {failure}" for failure in failures]
+    return "\n\n".join([*parts, LEGEND, *failed]) + "\n"

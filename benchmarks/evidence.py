@@ -1,0 +1,131 @@
+"""The evidence: every study by its commands, and the tables made from what they leave.
+
+    python benchmarks/evidence.py list              what there is, and what has been run
+    python benchmarks/evidence.py run NAME          run or continue a study; Ctrl-C and the same command continue it
+    python benchmarks/evidence.py tables            write README.md's and docs/evidence.md's tables anew
+
+Run from the repository's root, with `ssfe[lab]` installed. A study is one or more calls of `ssfe compare` into a folder
+under benchmarks/evidence/, whose results.json, configs and metrics are committed; weights and checkpoints are not.
+CIFAR-100 is read from benchmarks/data/cifar100, a folder per class under train/ and test/, for example
+https://github.com/cyizhuo/CIFAR-100-dataset; Fashion-MNIST comes by its name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from studies import STUDIES, Study
+
+from ssfe.lab.compare.markdown import LEGEND, table
+from ssfe.lab.compare.summary import Row, summarise
+
+ROOT = Path(__file__).resolve().parent.parent
+SHORT = ROOT / "README.md"
+LONG = ROOT / "docs" / "evidence.md"
+
+
+def results(study: Study) -> dict[str, Any] | None:
+    """What the study has left so far."""
+    path = ROOT / study.output / "results.json"
+    content: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+    return content
+
+
+def rows(content: dict[str, Any]) -> list[Row]:
+    """The table's rows, from the cells."""
+    return summarise(content["cells"], content["step_ratios"])
+
+
+def run(study: Study) -> int:
+    """Call ssfe compare for each part."""
+    for command in study.commands():
+        print("$", shlex.join(command), flush=True)
+        status = subprocess.run([sys.executable, "-m", "ssfe.cli", *command[1:]], cwd=ROOT).returncode
+        if status:
+            return status
+    return 0
+
+
+def machine(content: dict[str, Any]) -> str:
+    """Where the cells ran, and for how long."""
+    devices = sorted({cell["machine"]["device"] for cell in content["cells"]})
+    hours = sum(cell["seconds"] for cell in content["cells"]) / 3600
+    return f"{', '.join(devices)}, {hours:.1f} hours of training"
+
+
+def tables(shown: list[Row]) -> str:
+    """A table for each network."""
+    models = list(dict.fromkeys(row.model for row in shown))
+    parts = [table([row for row in shown if row.model == model]) for model in models]
+    return (
+        parts[0] if len(parts) == 1 else "\n\n".join(f"{m}:\n\n{part}" for m, part in zip(models, parts, strict=True))
+    )
+
+
+def short(study: Study) -> str:
+    """For the README: shipped readings only."""
+    content = results(study)
+    if content is None:
+        return ""
+    return f"**{study.title}** ({machine(content)})\n\n{tables([row for row in rows(content) if row.shipped])}\n"
+
+
+def long(study: Study) -> str:
+    """For docs/evidence.md: every reading, the commands, and where the cells are."""
+    content = results(study)
+    commands = "\n".join(shlex.join(command) for command in study.commands())
+    head = f"## {study.title}\n\n{study.question}\n\n```bash\n{commands}\n```\n"
+    if content is None:
+        return f"{head}\nNot run yet ({study.hardware}).\n"
+    return f"{head}\n{tables(rows(content))}\n\n{machine(content)}. Cells: `{study.output}/results.json`.\n"
+
+
+def replaced(text: str, block: str) -> str:
+    """The page with what stands between its markers replaced."""
+    pattern = re.compile(r"(<!-- evidence: made by benchmarks/evidence.py tables -->\n).*?(<!-- /evidence -->)", re.S)
+    if not pattern.search(text):
+        raise SystemExit("a page has lost its evidence markers")
+    return pattern.sub(lambda match: match[1] + block + match[2], text)
+
+
+def pages() -> dict[Path, str]:
+    """Both pages as they must be."""
+    missing = [study.title for study in STUDIES.values() if results(study) is None]
+    done = "\n".join(filter(None, map(short, STUDIES.values())))
+    unmeasured = f"\nNot measured yet: {'; '.join(missing)}.\n" if missing else ""
+    return {
+        SHORT: replaced(SHORT.read_text(), f"{done}\n{LEGEND}\n{unmeasured}" if done else unmeasured),
+        LONG: replaced(LONG.read_text(), "\n".join(map(long, STUDIES.values()))),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["list", "run", "tables"])
+    parser.add_argument("study", nargs="?", choices=list(STUDIES))
+    asked = parser.parse_args(arguments)
+    if asked.what == "run":
+        if asked.study is None:
+            parser.error("run needs the name of a study")
+        return run(STUDIES[asked.study])
+    if asked.what == "tables":
+        for path, text in pages().items():
+            path.write_text(text)
+        return 0
+    for name, study in STUDIES.items():
+        content = results(study)
+        state = f"{len(content['cells'])} cells" if content else "not run"
+        print(f"{name:24} {state:10} {study.title}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,114 @@
+"""The studies, as arguments of ``ssfe compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+VARIANTS = "ssfe:identity,ssfe:transforms=2,ssfe:transforms=8,discard,multitask,dropout"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A comparison, in one or more calls of ``ssfe compare`` that fill one folder.
+
+    Attributes:
+        name: of its folder under benchmarks/evidence/.
+        title: data, network and schedule, for the tables.
+        question: what it is to answer.
+        hardware: what it needs.
+        common: options of all calls.
+        parts: (methods, seeds) of each call.
+    """
+
+    name: str
+    title: str
+    question: str
+    hardware: str
+    common: Sequence[str]
+    parts: Sequence[tuple[str, int]]
+
+    @property
+    def output(self) -> str:
+        """Its folder, from the repository's root."""
+        return f"benchmarks/evidence/{self.name}"
+
+    def commands(self) -> list[list[str]]:
+        """The calls, word by word."""
+        return [
+            ["ssfe", "compare", *self.common, "--methods", methods, "--seeds", str(seeds), "--output", self.output]
+            for methods, seeds in self.parts
+        ]
+
+
+def _small_resnet18(*channels: int) -> list[str]:
+    return ["--models", "small_stem", "--model-args", f'{{"base": "resnet18", "channels": {list(channels)}}}']
+
+
+_CIFAR100 = ["benchmarks/data/cifar100"]
+_SUBSET = ["--limit-train", "10000", "--val-fraction", "0.02"]
+_QUARTER_16 = [*_CIFAR100, *_small_resnet18(16, 32, 64, 128), "--image-size", "16", *_SUBSET, "--epochs", "30"]
+_HALF_32 = [*_CIFAR100, *_small_resnet18(32, 64, 128, 256), *_SUBSET, "--epochs", "60"]
+_FULL = [*_CIFAR100, "--epochs", "100", "--val-fraction", "0.04"]
+
+_ALL = [
+    Study(
+        "cifar100-16px",
+        "CIFAR-100 at 16 px, 100 images per class, quarter-width ResNet-18, 30 epochs",
+        "Does ssfe beat plain training, and which part of it does: the discarded channels, the pretext task, or the "
+        "joint labels? How many views, and an identity view among them or not?",
+        "two CPU cores",
+        [*_QUARTER_16, "--jobs", "2"],
+        [("plain,ssfe", 5), (VARIANTS, 3)],
+    ),
+    Study(
+        "cifar100-16px-time",
+        "the same at equal time: the training time of 30 epochs of plain training for every method",
+        "SLA turns each image four times and pays for it in epochs. What is left of its gain at equal time, and does "
+        "ssfe add to it?",
+        "two CPU cores",
+        [*_QUARTER_16, "--budget", "time", "--jobs", "2"],
+        [("plain,sla,ssfe+sla", 3)],
+    ),
+    Study(
+        "cifar100-32px",
+        "CIFAR-100 at 32 px, 100 images per class, half-width ResNet-18, 60 epochs",
+        "The same question on a larger network and images of full size.",
+        "a GPU, or two days of two CPU cores",
+        _HALF_32,
+        [("plain,ssfe", 5), (f"{VARIANTS},sla", 3)],
+    ),
+    Study(
+        "fashion-mnist",
+        "Fashion-MNIST, all images, cifar_resnet20, 30 epochs",
+        "Grey images, few classes, enough data.",
+        "a GPU, or a day of two CPU cores",
+        ["fashion-mnist", "--models", "cifar_resnet20", "--epochs", "30"],
+        [("plain,ssfe,sla", 3)],
+    ),
+    Study(
+        "cifar100-full",
+        "CIFAR-100, all images, ResNet-18 with a small stem and wrn_16_4, 100 epochs",
+        "The setting of the literature.",
+        "a GPU",
+        [*_FULL, "--models", "resnet18,wrn_16_4"],
+        [("plain,ssfe,sla,multitask,discard", 5)],
+    ),
+    Study(
+        "cifar100-cutmix",
+        "the same with CutMix",
+        "Does the gain add to that of a strong augmentation?",
+        "a GPU",
+        [*_FULL, "--models", "resnet18", "--cutmix", "1.0"],
+        [("plain,ssfe", 5)],
+    ),
+    Study(
+        "cifar100-trivialaugment",
+        "the same with TrivialAugment",
+        "Does the gain add to that of a strong augmentation?",
+        "a GPU",
+        [*_FULL, "--models", "resnet18", "--augment", "trivialaugment"],
+        [("plain,ssfe", 5)],
+    ),
+]
+STUDIES = {study.name: study for study in _ALL}
