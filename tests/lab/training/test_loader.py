@@ -10,22 +10,32 @@ import torch
 from torch import Tensor
 
 from ssfe.lab.config import AugmentOptions
-from ssfe.lab.data import ArrayImages, Preprocessing, train_transform
-from ssfe.lab.training.loader import AugmentedImages, EpochBatches, TrainLoader, evaluation_loader, worker_count
+from ssfe.lab.data import ArrayImages, ImageSplit, Preprocessing
+from ssfe.lab.training.images import CroppedImages, TrainImages, training_images
+from ssfe.lab.training.loader import EpochBatches, TrainLoader, evaluation_loader, worker_count
 
 PREPROCESSING = Preprocessing(16, 3, None, "bilinear", (0.5,) * 3, (0.2,) * 3)
-AUGMENT = AugmentOptions(augment="trivialaugment", random_erasing=0.5)
+AUGMENT = {"one by one": AugmentOptions(augment="trivialaugment", random_erasing=0.5), "batch": AugmentOptions()}
 
 
-@pytest.fixture(scope="module")
-def split() -> ArrayImages:
+class Images(ArrayImages):
+    """Images that know how they are to be augmented."""
+
+    way: str
+
+
+@pytest.fixture(scope="module", params=AUGMENT)
+def split(request: pytest.FixtureRequest) -> Images:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (22, 3, 16, 16), dtype=torch.uint8, generator=generator)
-    return ArrayImages(images, torch.arange(22))
+    split = Images(images, torch.arange(22))
+    split.way = request.param
+    return split
 
 
-def make(split: ArrayImages, seed: int = 0, workers: int = 0, batch_size: int = 5) -> TrainLoader:
-    images = AugmentedImages(split, train_transform(PREPROCESSING, AUGMENT, flip=True), seed)
+def make(split: Images, seed: int = 0, workers: int = 0, batch_size: int = 5) -> TrainLoader:
+    images = training_images(split, PREPROCESSING, AUGMENT[split.way], True, seed)
+    assert isinstance(images, CroppedImages if split.way == "batch" else TrainImages)
     return TrainLoader(images, EpochBatches(len(split), batch_size, seed), workers, pin_memory=False)
 
 
@@ -40,7 +50,7 @@ def same(ours: list[tuple[Tensor, Tensor]], theirs: list[tuple[Tensor, Tensor]])
     )
 
 
-def test_an_epoch_is_a_function_of_seed_and_epoch(split: ArrayImages) -> None:
+def test_an_epoch_is_a_function_of_seed_and_epoch(split: Images) -> None:
     first = epoch_of(make(split), 3)
     loader = make(split)
     epoch_of(loader, 7)
@@ -52,13 +62,13 @@ def test_an_epoch_is_a_function_of_seed_and_epoch(split: ArrayImages) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_number_of_workers_changes_nothing(workers: int, split: ArrayImages) -> None:
+def test_the_number_of_workers_changes_nothing(workers: int, split: Images) -> None:
     loader, alone = make(split, workers=workers), make(split)
     for epoch in (0, 1):
         assert same(epoch_of(loader, epoch), epoch_of(alone, epoch))
 
 
-def test_an_image_is_augmented_alike_wherever_it_stands(split: ArrayImages) -> None:
+def test_an_image_is_augmented_alike_wherever_it_stands(split: Images) -> None:
     by_label = [
         {
             int(label): image
@@ -77,7 +87,7 @@ def test_an_image_is_augmented_alike_wherever_it_stands(split: ArrayImages) -> N
     assert sum(torch.equal(by_label[0][label], again[label]) for label in again) < 5
 
 
-def test_loading_draws_from_no_other_generator(split: ArrayImages) -> None:
+def test_loading_draws_from_no_other_generator(split: Images) -> None:
     loader = make(split, workers=1)
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
     epoch_of(loader, 0)
@@ -87,7 +97,7 @@ def test_loading_draws_from_no_other_generator(split: ArrayImages) -> None:
     assert (np.random.get_state()[1] == states[2]).all()
 
 
-def test_every_image_is_seen_once_but_for_the_last_incomplete_batch(split: ArrayImages) -> None:
+def test_every_image_is_seen_once_but_for_the_last_incomplete_batch(split: Images) -> None:
     labels = torch.cat([labels for _, labels in epoch_of(make(split), 0)]).tolist()
     assert len(labels) == len(set(labels)) == 20
     assert len(make(split)) == 4
@@ -96,7 +106,7 @@ def test_every_image_is_seen_once_but_for_the_last_incomplete_batch(split: Array
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_it_goes_on_in_mid_epoch(workers: int, split: ArrayImages) -> None:
+def test_it_goes_on_in_mid_epoch(workers: int, split: Images) -> None:
     whole = epoch_of(make(split), 1)
     loader = make(split, workers=workers)
     loader.batches_done = 2
@@ -106,16 +116,35 @@ def test_it_goes_on_in_mid_epoch(workers: int, split: ArrayImages) -> None:
     assert same(epoch_of(other, 2), epoch_of(make(split), 2))
 
 
-def test_the_end_of_an_epoch_is_the_start_of_the_next(split: ArrayImages) -> None:
+def test_the_end_of_an_epoch_is_the_start_of_the_next(split: Images) -> None:
     loader = make(split)
     loader.load_state_dict({"batches_done": 4})
     assert len(epoch_of(loader, 1)) == 4
 
 
-def test_evaluation_keeps_order_and_every_image(split: ArrayImages) -> None:
+def test_evaluation_keeps_order_and_every_image(split: Images) -> None:
     batches = list(evaluation_loader(split, PREPROCESSING.eval_transform(), 5, 0))
     assert torch.equal(torch.cat([images for images, _ in batches]), split.stack())
     assert torch.cat([labels for _, labels in batches]).tolist() == list(range(22))
+
+
+class OnAccess(ImageSplit):
+    """The same images, one at a time."""
+
+    def __init__(self, images: ArrayImages) -> None:
+        super().__init__(images.labels)
+        self.images = images
+
+    def _image(self, row: int) -> Tensor:
+        return self.images[row][0]
+
+
+def test_images_that_are_not_in_memory_are_evaluated_alike(split: Images) -> None:
+    resized = Preprocessing(8, 1, None, "bilinear", (0.5,), (0.2,)).eval_transform()
+    ours, theirs = (list(evaluation_loader(images, resized, 5, 0)) for images in (OnAccess(split), split))
+    assert same(ours, theirs)
+    assert ours[0][0].shape == (5, 1, 8, 8)
+    assert isinstance(training_images(OnAccess(split), PREPROCESSING, AugmentOptions(), True, 0), TrainImages)
 
 
 def test_the_number_of_workers() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from ssfe.lab.config import AugmentOptions
+from ssfe.lab.data.crops import CropFlip
 from ssfe.lab.data.memory import SMALL_SIDE
 from ssfe.lab.data.preprocessing import Preprocessing, Transform
 from ssfe.lab.errors import UserError
@@ -38,13 +39,26 @@ def train_transform(preprocessing: Preprocessing, augment: AugmentOptions, flip:
     return transform
 
 
+def crop_flip(preprocessing: Preprocessing, augment: AugmentOptions, flip: bool) -> CropFlip | None:
+    """The same for a whole batch of square images (B, channels, S, S), or None where it is more than that."""
+    if augment.augment != "none" or augment.random_erasing > 0:
+        return None
+    if augment.crop and preprocessing.image_size > SMALL_SIDE:
+        return None
+    return CropFlip(_padding(preprocessing) if augment.crop else 0, flip if augment.flip is None else augment.flip)
+
+
+def _padding(preprocessing: Preprocessing) -> int:
+    return preprocessing.image_size // 8
+
+
 def _crop(preprocessing: Preprocessing, crop: bool) -> list[Transform]:
     """Padded crops up to 64 pixels, resized crops above, or the crop of evaluation."""
     size = preprocessing.image_size
     if not crop:
         return preprocessing.to_square()
     if size <= SMALL_SIDE:
-        return [*preprocessing.to_square(), v2.RandomCrop([size, size], padding=size // 8)]
+        return [*preprocessing.to_square(), v2.RandomCrop([size, size], padding=_padding(preprocessing))]
     return [v2.RandomResizedCrop([size, size], interpolation=InterpolationMode(preprocessing.interpolation))]
 
 

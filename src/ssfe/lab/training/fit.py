@@ -14,12 +14,13 @@ from lightning.pytorch.callbacks import TQDMProgressBar, WeightAveraging
 from torch import Tensor, nn
 
 from ssfe.lab.config import TrainOptions
-from ssfe.lab.data import DataSplits, Preprocessing, batch_transform, train_transform
+from ssfe.lab.data import DataSplits, Preprocessing, batch_transform
 from ssfe.lab.methods import Method
 from ssfe.lab.training.device import find_device, resolve_precision
 from ssfe.lab.training.epoch_log import EpochLog, read_metrics
+from ssfe.lab.training.images import training_images
 from ssfe.lab.training.interrupt import Checkpoints, StopRequest
-from ssfe.lab.training.loader import AugmentedImages, EpochBatches, TrainLoader, evaluation_loader, worker_count
+from ssfe.lab.training.loader import EpochBatches, TrainLoader, evaluation_loader, worker_count
 from ssfe.lab.training.module import Classification
 from ssfe.lab.training.quiet import SILENT
 
@@ -101,9 +102,9 @@ def fit(
 def _train_loader(
     splits: DataSplits, preprocessing: Preprocessing, options: TrainOptions, pin_memory: bool
 ) -> TrainLoader:
-    transform = train_transform(preprocessing, options.augmentation, splits.flip)
+    images = training_images(splits.train, preprocessing, options.augmentation, splits.flip, options.seed)
     return TrainLoader(
-        AugmentedImages(splits.train, transform, options.seed),
+        images,
         EpochBatches(len(splits.train), options.loading.batch_size, options.seed),
         worker_count(options.loading.workers, splits.train.in_memory),
         pin_memory=pin_memory,

@@ -4,51 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from ssfe.lab.data import ImageSplit
 from ssfe.lab.data.preprocessing import Transform
-from ssfe.lab.seeds import derive_seed, seed_cpu
+from ssfe.lab.seeds import derive_seed
+from ssfe.lab.training.images import Batch, CroppedImages, EvaluationImages, Place, TrainImages
 
-Place: TypeAlias = tuple[int, int]
-"""(epoch, index): which image, and in which epoch it is seen."""
-
-
-class AugmentedImages(Dataset[tuple[Tensor, int]]):
-    """Training images, each transformed by randomness that follows from (seed, epoch, index) alone."""
-
-    def __init__(self, split: ImageSplit, transform: Transform, seed: int) -> None:
-        self.split = split
-        self.transform = transform
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def __getitem__(self, place: Place) -> tuple[Tensor, int]:
-        epoch, index = place
-        image, label = self.split[index]
-        seed_cpu(derive_seed(self.seed, "image", epoch, index))
-        return self.transform(image), label
-
-
-class EvaluationImages(Dataset[tuple[Tensor, int]]):
-    """Images as the network sees them outside training."""
-
-    def __init__(self, split: ImageSplit, transform: Transform) -> None:
-        self.split = split
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image, label = self.split[index]
-        return self.transform(image), label
+T = TypeVar("T")
 
 
 class EpochBatches(Sampler[list[Place]]):
@@ -79,7 +45,7 @@ class EpochBatches(Sampler[list[Place]]):
             yield [(self.epoch, index) for index in order[batch * self.batch_size : (batch + 1) * self.batch_size]]
 
 
-class TrainLoader(DataLoader[tuple[Tensor, int]]):
+class TrainLoader(DataLoader[Batch]):
     """A data loader that a checkpoint can bring back to the middle of an epoch.
 
     ``batches_done`` is kept by the engine: the batches of the current epoch that the network has been trained on, which
@@ -88,10 +54,13 @@ class TrainLoader(DataLoader[tuple[Tensor, int]]):
 
     batches_done = 0
 
-    def __init__(self, images: AugmentedImages, batches: EpochBatches, workers: int, pin_memory: bool) -> None:
+    def __init__(
+        self, images: TrainImages | CroppedImages, batches: EpochBatches, workers: int, pin_memory: bool
+    ) -> None:
         super().__init__(
             images,
             batch_sampler=batches,
+            collate_fn=_as_it_is,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
@@ -112,7 +81,8 @@ class TrainLoader(DataLoader[tuple[Tensor, int]]):
 
 def evaluation_loader(split: ImageSplit, transform: Transform, batch_size: int, workers: int) -> DataLoader[Any]:
     """All images of a split once, in order: uint8 images (B, C, S, S) and labels (B,)."""
-    return DataLoader(EvaluationImages(split, transform), batch_size=batch_size, num_workers=workers)
+    images = EvaluationImages(split, transform)
+    return DataLoader(images, batch_size=batch_size, collate_fn=_as_it_is, num_workers=workers)
 
 
 def worker_count(asked: int | None, in_memory: bool) -> int:
@@ -120,3 +90,8 @@ def worker_count(asked: int | None, in_memory: bool) -> int:
     if asked is not None:
         return asked
     return 0 if in_memory else min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+
+
+def _as_it_is(batch: T) -> T:
+    """The data sets give batches already."""
+    return batch

@@ -1,0 +1,104 @@
+"""Data sets that give whole batches: training images with their augmentation, and images to evaluate.
+
+A training image is known by its place (epoch, index), and its augmentation follows from the run's seed and the place.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ssfe.lab.config import AugmentOptions
+from ssfe.lab.data import ArrayImages, CropFlip, ImageSplit, Preprocessing, crop_flip, train_transform
+from ssfe.lab.data.crops import DRAWS
+from ssfe.lab.data.preprocessing import Transform
+from ssfe.lab.seeds import derive_seed, seed_cpu
+
+Place: TypeAlias = tuple[int, int]
+"""(epoch, index): which image, and in which epoch it is seen."""
+Batch: TypeAlias = tuple[Tensor, Tensor]
+"""uint8 images (B, C, S, S) and int64 labels (B,)."""
+
+
+class TrainImages(Dataset[Batch]):
+    """Training images, augmented one by one, by any transformation."""
+
+    def __init__(self, split: ImageSplit, transform: Transform, seed: int) -> None:
+        self.split = split
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitems__(self, places: list[Place]) -> Batch:
+        """The batch at these places."""
+        return torch.stack([self._view(*place) for place in places]), _labels(self.split, [i for _, i in places])
+
+    def _view(self, epoch: int, index: int) -> Tensor:
+        image, _ = self.split[index]
+        seed_cpu(derive_seed(self.seed, "image", epoch, index))
+        return self.transform(image)
+
+
+class CroppedImages(Dataset[Batch]):
+    """Training images in memory, cropped and flipped a batch at a time."""
+
+    def __init__(self, split: ArrayImages, prepare: Transform, augment: CropFlip, seed: int) -> None:
+        self.split = split
+        self.prepare = prepare
+        self.augment = augment
+        self.seed = seed
+        self._drawn: tuple[int, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitems__(self, places: list[Place]) -> Batch:
+        """The batch at these places, which are all of one epoch."""
+        indices = torch.tensor([index for _, index in places])
+        images = self.prepare(self.split.stack(indices))
+        return self.augment(images, self._draws(places[0][0])[indices]), self.split.labels[indices]
+
+    def _draws(self, epoch: int) -> Tensor:
+        """The randomness of all images in an epoch, (n, 3) in [0, 1)."""
+        if self._drawn is None or self._drawn[0] != epoch:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "crops", epoch))
+            self._drawn = epoch, torch.rand(len(self), DRAWS, generator=generator)
+        return self._drawn[1]
+
+
+class EvaluationImages(Dataset[Batch]):
+    """Images as the network sees them outside training."""
+
+    def __init__(self, split: ImageSplit, transform: Transform) -> None:
+        self.split = split
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """The images at these indices."""
+        if isinstance(self.split, ArrayImages):
+            images = self.transform(self.split.stack(torch.tensor(indices)))
+        else:
+            images = torch.stack([self.transform(self.split[index][0]) for index in indices])
+        return images, _labels(self.split, indices)
+
+
+def training_images(
+    split: ImageSplit, preprocessing: Preprocessing, augment: AugmentOptions, flip: bool, seed: int
+) -> TrainImages | CroppedImages:
+    """The training images of a run: a batch at a time where images and augmentation allow it, else one by one."""
+    whole = crop_flip(preprocessing, augment, flip)
+    if isinstance(split, ArrayImages) and whole is not None:
+        return CroppedImages(split, preprocessing.eval_transform(), whole, seed)
+    return TrainImages(split, train_transform(preprocessing, augment, flip), seed)
+
+
+def _labels(split: ImageSplit, indices: list[int]) -> Tensor:
+    return split.labels[torch.tensor(indices)]
