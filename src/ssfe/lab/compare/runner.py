@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import torch
+
 from ssfe.lab.compare.cells import Cell
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.options import FREE
@@ -36,7 +38,8 @@ class ComparisonStopped(Exception):
 
 
 def run_cells(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> list[Failure]:
-    """Run all cells that have no result yet, ``jobs`` at a time, each in a process of its own.
+    """Run all cells that have no result yet, ``jobs`` at a time, each in a process of its own; on several GPUs
+    they take turns.
 
     Each cell's output goes to ``log.txt`` in its folder. Cells with a checkpoint continue from it.
 
@@ -52,12 +55,15 @@ def run_cells(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> l
     waiting = [cell for cell in cells if not cell.finished]
     total, failures = len(cells), list[Failure]()
     running: dict[subprocess.Popen[bytes], Cell] = {}
+    slots: dict[subprocess.Popen[bytes], int] = {}
     before = signal.signal(signal.SIGTERM, _raise_stopped)
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 cell = waiting.pop(0)
-                running[_start(cell, jobs)] = cell
+                slot = min(set(range(jobs)) - {slots[process] for process in running})
+                process = _start(cell, worker_environment(slot, jobs, _gpus()))
+                running[process], slots[process] = cell, slot
                 say(f"start   {cell.name} ({total - len(waiting)}/{total})")
             time.sleep(_POLL_SECONDS)
             for process in [process for process in running if process.poll() is not None]:
@@ -88,12 +94,35 @@ def _write_options(cell: Cell) -> None:
         )
 
 
-def _start(cell: Cell, jobs: int) -> subprocess.Popen[bytes]:
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    environment = {"OMP_NUM_THREADS": str(threads), **os.environ} if jobs > 1 else dict(os.environ)
+def worker_environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:
+    """What a cell's process is to see of the machine.
+
+    Args:
+        slot: which of the ``jobs`` processes that run side by side it is.
+        jobs: how many there are; each gets its share of the cores.
+        gpus: names of the GPUs, as in CUDA_VISIBLE_DEVICES; the processes take them in turn.
+    """
+    environment = {}
+    if jobs > 1:
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    return environment
+
+
+def _gpus() -> list[str]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _start(cell: Cell, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ssfe.lab.compare.worker", str(cell.folder.path)]
     with _log(cell).open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        # What the user has set wins, but for the GPU, whose name comes from the user's own list.
+        own = {**environment, **os.environ, **{k: v for k, v in environment.items() if k.startswith("CUDA")}}
+        return subprocess.Popen(command, stdout=log, stderr=log, env=own)
 
 
 def _stop(running: dict[subprocess.Popen[bytes], Cell]) -> None:
