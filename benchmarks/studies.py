@@ -47,14 +47,14 @@ def _small_resnet18(*channels: int) -> list[str]:
 
 _CIFAR100 = ["benchmarks/data/cifar100"]
 _SUBSET = ["--limit-train", "10000", "--val-fraction", "0.02"]
-_QUARTER_16 = [*_CIFAR100, *_small_resnet18(16, 32, 64, 128), "--image-size", "16", *_SUBSET, "--epochs", "30"]
+_QUARTER_16 = [*_CIFAR100, *_small_resnet18(16, 32, 64, 128), "--image-size", "16", *_SUBSET, "--epochs", "20"]
 _HALF_32 = [*_CIFAR100, *_small_resnet18(32, 64, 128, 256), *_SUBSET, "--epochs", "60"]
 _FULL = [*_CIFAR100, "--epochs", "100", "--val-fraction", "0.04"]
 
 _ALL = [
     Study(
         "cifar100-16px",
-        "CIFAR-100 at 16 px, 100 images per class, quarter-width ResNet-18, 30 epochs",
+        "CIFAR-100 at 16 px, 100 images per class, quarter-width ResNet-18, 20 epochs",
         "Does ssfe beat plain training, and which part of it does: the discarded channels, the pretext task, or the "
         "joint labels? How many views, and an identity view among them or not?",
         "two CPU cores",
@@ -63,7 +63,7 @@ _ALL = [
     ),
     Study(
         "cifar100-16px-time",
-        "the same at equal time: the training time of 30 epochs of plain training for every method",
+        "the same at equal time: the training time of 20 epochs of plain training for every method",
         "SLA turns each image four times and pays for it in epochs. What is left of its gain at equal time, and does "
         "ssfe add to it?",
         "two CPU cores",

@@ -20,7 +20,7 @@ T = TypeVar("T")
 class EpochBatches(Sampler[list[Place]]):
     """Batches of one epoch, in an order that follows from (seed, epoch); the last incomplete batch is left out.
 
-    ``epoch`` is set by the engine before each epoch, ``start`` is the first batch to give.
+    ``epoch`` is set by Lightning before each epoch, ``start`` is the first batch to give.
     """
 
     def __init__(self, images: int, batch_size: int, seed: int) -> None:
@@ -29,6 +29,11 @@ class EpochBatches(Sampler[list[Place]]):
         self.seed = seed
         self.epoch = 0
         self.start = 0
+
+    @property
+    def sampler(self) -> EpochBatches:
+        """Where Lightning looks for ``set_epoch``: at a batch sampler's sampler, not at the batch sampler."""
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning."""
