@@ -25,7 +25,7 @@ def export_parser() -> ArgumentParser:
         "--format",
         type=Literal["safetensors", "torch-export", "onnx", "hf"],
         required=True,
-        help="safetensors: weights and metadata in one file. torch-export, onnx: a graph. hf: a Hugging Face folder.",
+        help="Of these, safetensors and hf (a Hugging Face folder) hold weights for timm, the others a graph.",
     )
     parser.add_argument("--output", type=Path | None, help="The file or folder to write. Default: in RUN/export/.")
     parser.add_argument(

@@ -50,7 +50,7 @@ def test_timm_loads_the_same_network(
     assert tuple(network.pretrained_cfg["label_names"]) == ("cat", "dog", "emu")
     settings = timm.data.resolve_model_data_config(network)
     preprocessing = shipment.card.preprocessing
-    assert settings["input_size"] == shipment.image_shape
+    assert tuple(settings["input_size"]) == shipment.image_shape
     assert tuple(settings["mean"]) == preprocessing.mean
     assert tuple(settings["std"]) == preprocessing.std
     assert settings["interpolation"] == preprocessing.interpolation

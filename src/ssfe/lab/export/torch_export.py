@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +24,13 @@ def write(shipment: Shipment, path: Path) -> None:
     """
     program = trace(shipment, torch.export.export)
     metadata = json.dumps(shipment.metadata(), ensure_ascii=False, indent=2)
-    torch.export.save(program, path, extra_files={METADATA: metadata})
+    # Not to the path itself: on a full disk torch's own writer ends the process.
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={METADATA: metadata})
+    path.write_bytes(content.getbuffer())
 
 
 def load(path: Path) -> Callable[[Tensor], Tensor]:
     """The program."""
-    return torch.export.load(path).module()
+    with path.open("rb") as file:
+        return torch.export.load(file).module()

@@ -61,7 +61,7 @@ def small_stem(pretrained: bool = False, base: str | None = None, **kwargs: Any)
     """
     saved = kwargs.get("pretrained_cfg")
     if pretrained and isinstance(saved, dict) and saved.get("source") in _MODEL_FOLDERS:
-        network: nn.Module = small_stem(base=base, **kwargs)
+        network: Any = small_stem(base=base, **kwargs)
         channels = kwargs.get("in_chans", saved["input_size"][0])
         timm.models.load_pretrained(network, saved, num_classes=network.num_classes, in_chans=channels)
         return network
