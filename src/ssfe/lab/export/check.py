@@ -50,7 +50,12 @@ def sample_images(shipment: Shipment, data_dir: Path | None = None) -> Sample:
     count = SMALL_COUNT if shipment.card.preprocessing.image_size <= SMALL_SIDE else LARGE_COUNT
     try:
         options = shipment.folder.read_options()
-        loading = replace(options.loading, data_dir=data_dir or options.loading.data_dir)
+        # The training images are not asked for; the fewer of them are decoded, the better.
+        loading = replace(
+            options.loading,
+            data_dir=data_dir or options.loading.data_dir,
+            limit_train=len(shipment.card.classes),
+        )
         test = load_data(options.data, loading, seed=options.seed).test
         transform = shipment.card.preprocessing.eval_transform()
         images = torch.stack([transform(test[index][0]) for index in evenly(len(test), count)])
