@@ -84,8 +84,9 @@ def test_onnx_takes_any_number(exports: Any) -> None:
         torch.testing.assert_close(torch.from_numpy(logits), exports.logits[:count], rtol=0, atol=1e-5)
 
 
-def test_onnx_of_pixels_one_at_a_time(ship_random: Any, tmp_path: Path) -> None:
-    shipment = replace(ship_random("resnet10t", 32), pixels=True, batch=1)
+def test_onnx_of_pixels_one_at_a_time_with_attention(ship_random: Any, tmp_path: Path) -> None:
+    vit = ship_random("vit_tiny_patch16_224", 32, img_size=32, patch_size=8, depth=2)
+    shipment = replace(vit, pixels=True, batch=1)
     onnx_file.write(shipment, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     (took,) = session.get_inputs()
@@ -96,17 +97,8 @@ def test_onnx_of_pixels_one_at_a_time(ship_random: Any, tmp_path: Path) -> None:
     assert (agreement.images, agreement.same_class) == (3, 3)
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("vit_tiny_patch16_224", {"img_size": 32, "patch_size": 8, "depth": 2}),  # attention
-        ("convnext_atto", {"depths": [1, 1, 1, 1]}),  # channels last inside its blocks
-    ],
-)
-def test_graphs_of_other_kinds_of_networks(
-    name: str, arguments: dict[str, Any], ship_random: Any, tmp_path: Path
-) -> None:
-    shipment = ship_random(name, 32, **arguments)
+def test_graphs_of_a_network_that_keeps_channels_last(ship_random: Any, tmp_path: Path) -> None:
+    shipment = ship_random("convnext_atto", 32, depths=[1, 1, 1, 1])
     images = torch.randint(256, (5, 3, 32, 32), dtype=torch.uint8)
     for form, module in {"model.onnx": onnx_file, "model.pt2": torch_export}.items():
         module.write(shipment, tmp_path / form)
@@ -120,3 +112,21 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(UserError, match=r'onnx needs onnxscript, of the extra export: pip install "ssfe\[export\]"'):
         find_format("onnx")
     assert find_format("hf") is FORMATS["hf"]
+
+
+def test_a_network_that_cannot_be_traced_says_what_else_to_do(ship_random: Any, tmp_path: Path) -> None:
+    class Undecided(torch.nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.mean((2, 3)) if images.sum() > 0 else images.amax((2, 3))
+
+    shipment = replace(ship_random("resnet10t", 32), network=Undecided())
+    with pytest.raises(
+        UserError, match=r"resnet10t cannot be traced \(.*\): .* hf; --batch 1 makes"
+    ):
+        torch_export.write(shipment, tmp_path / "model.pt2")
+
+
+def test_the_graph_of_another_size_is_refused_by_its_shape(exports: Any) -> None:
+    session = onnxruntime.InferenceSession(exports.folder / "model.onnx", providers=["CPUExecutionProvider"])
+    with pytest.raises(Exception, match="Expected: 8"):
+        session.run(None, {"images": torch.zeros(1, 1, 9, 9).numpy()})

@@ -61,9 +61,10 @@ def small_stem(pretrained: bool = False, base: str | None = None, **kwargs: Any)
     """
     saved = kwargs.get("pretrained_cfg")
     if pretrained and isinstance(saved, dict) and saved.get("source") in _MODEL_FOLDERS:
-        network: Any = small_stem(base=base, **kwargs)
+        network: nn.Module = small_stem(base=base, **kwargs)
+        classes: Any = network.num_classes
         channels = kwargs.get("in_chans", saved["input_size"][0])
-        timm.models.load_pretrained(network, saved, num_classes=network.num_classes, in_chans=channels)
+        timm.models.load_pretrained(network, saved, num_classes=classes, in_chans=channels)
         return network
     if base is None or base.partition(".")[0] == "small_stem":
         raise UserError(
