@@ -120,9 +120,7 @@ def test_a_network_that_cannot_be_traced_says_what_else_to_do(ship_random: Any, 
             return images.mean((2, 3)) if images.sum() > 0 else images.amax((2, 3))
 
     shipment = replace(ship_random("resnet10t", 32), network=Undecided())
-    with pytest.raises(
-        UserError, match=r"resnet10t cannot be traced \(.*\): .* hf; --batch 1 makes"
-    ):
+    with pytest.raises(UserError, match=r"resnet10t cannot be traced \(.*\): .* hf; --batch 1 makes"):
         torch_export.write(shipment, tmp_path / "model.pt2")
 
 
