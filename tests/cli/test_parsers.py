@@ -9,14 +9,15 @@ import yaml
 from command import complaint, succeed
 
 from ssfe.cli.compare import compare_parser
+from ssfe.cli.export import export_parser
 from ssfe.cli.parsers import PARSERS, switches, train_parser
 from ssfe.lab.config import GROUPS, TrainOptions
 
 
-@pytest.mark.parametrize("name", [*PARSERS, "compare"])
+@pytest.mark.parametrize("name", [*PARSERS, "compare", "export"])
 def test_help_explains_every_option(name: str) -> None:
     shown = " ".join(succeed(name, "--help").out.split()).lower()
-    for action in {**PARSERS, "compare": compare_parser}[name]()._actions:
+    for action in {**PARSERS, "compare": compare_parser, "export": export_parser}[name]()._actions:
         if action.help == "==SUPPRESS==":
             continue
         explained = re.sub(r"\(.*", "", str(action.help or "")).strip()

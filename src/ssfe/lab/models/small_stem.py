@@ -22,6 +22,8 @@ __all__ = ["check_patches", "patch_arguments"]
 
 VIT_GRID = 8
 HIERARCHICAL_GRID = 32
+_MODEL_FOLDERS = ("hf-hub", "local-dir")
+"""timm's word for where the weights of a whole saved network come from."""
 
 
 def patch_arguments(model: nn.Module, image_size: int) -> dict[str, Any]:
@@ -53,9 +55,17 @@ def small_stem(pretrained: bool = False, base: str | None = None, **kwargs: Any)
 
     ``timm.create_model("small_stem", base="resnet18", num_classes=100)``. A network of fixed input size also needs
     ``img_size``. With ``pretrained`` the weights of ``base`` are loaded first, so all stay but those of a first
-    convolution whose kernel changes size. A base whose stem keeps the resolution already comes unchanged. Raises
-    UserError if ``base`` is missing or unknown, or its stem is of no known kind.
+    convolution whose kernel changes size; those of a model folder (``local-dir:``, ``hf-hub:``) are of the network with
+    its new stem, and are loaded last. A base whose stem keeps the resolution already comes unchanged. Raises UserError
+    if ``base`` is missing or unknown, or its stem is of no known kind.
     """
+    saved = kwargs.get("pretrained_cfg")
+    if pretrained and isinstance(saved, dict) and saved.get("source") in _MODEL_FOLDERS:
+        network: nn.Module = small_stem(base=base, **kwargs)
+        classes: Any = network.num_classes
+        channels = kwargs.get("in_chans", saved["input_size"][0])
+        timm.models.load_pretrained(network, saved, num_classes=classes, in_chans=channels)
+        return network
     if base is None or base.partition(".")[0] == "small_stem":
         raise UserError(
             'small_stem needs the name of another network: timm.create_model("small_stem", base="resnet18")'
