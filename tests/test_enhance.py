@@ -402,3 +402,28 @@ def test_two_networks_in_one_pickle_stay_apart() -> None:
     assert joint_classifier(loaded["model"]) is loaded["model"].head
     assert joint_classifier(loaded["ema"]) is loaded["ema"].head
     assert isinstance(fold(loaded["ema"]).head, nn.Conv2d)
+
+
+class DictNet(TinyNet):
+    """As in transformers: logits in a dict, and the network's own loss if it is given labels."""
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:  # type: ignore[override]
+        logits = super().forward(images)
+        output = {"logits": logits, "features": images}
+        return output if labels is None else output | {"loss": nn.functional.cross_entropy(logits, labels)}
+
+
+def test_logits_in_a_dict() -> None:
+    torch.manual_seed(1)
+    plain = enhance(TinyNet())
+    model = enhance(DictNet())
+    model.load_state_dict(plain.state_dict())
+    x, labels = images(), torch.randint(5, (4,))
+    output = model(x)
+    assert list(output) == ["logits", "features"]
+    torch.testing.assert_close(output["logits"], plain(x))
+    assert output["features"] is x
+    with pytest.raises(TypeError, match="given labels and would compute its own loss"):
+        model(x, labels=labels)
+    stock = fold(model).eval()
+    assert stock(x, labels=labels)["loss"] == model.eval()(x, labels=labels)["loss"]

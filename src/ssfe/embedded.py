@@ -23,7 +23,7 @@ class EmbeddedClassifier(JointClassifier):
 
     def attach(self, network: nn.Module) -> None:
         """Register the hooks on the network that holds this module."""
-        network.register_forward_pre_hook(self.announce)
+        network.register_forward_pre_hook(self.announce, with_kwargs=True)
         network.register_forward_hook(self.pack)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,25 +37,42 @@ class EmbeddedClassifier(JointClassifier):
         if not self._expected:
             raise RuntimeError(
                 "the joint classifier was called outside its network's forward, or more than once in it: in training "
-                "mode call model(images), not its parts (forward_features, forward_head)"
+                "mode call model(images), not its parts (forward_features, forward_head); or it runs as a copy of "
+                "itself: peft's modules_to_save makes one, so leave the joint classifier out of it and unfreeze it "
+                "with requires_grad_(True)"
             )
         self._expected = False
         self._sampled = self._sample_views(x)
         return self._stacked_views(x, self._sampled)
 
-    def announce(self, network: nn.Module, args: tuple[Any, ...]) -> None:
-        """Forward pre-hook of the network: its own call is under way, and calls this module once."""
+    def announce(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Forward pre-hook of the network: its own call is under way, and calls this module once.
+
+        Raises:
+            TypeError: if in training mode a network of transformers would compute its own loss.
+        """
+        if self.training and kwargs.get("labels") is not None:
+            raise TypeError(
+                f"{type(network).__name__} was given labels and would compute its own loss, which knows no joint "
+                "labels: call model(images) and give its logits to ssfe.JointLoss; with transformers' Trainer, pass "
+                "compute_loss_func=ssfe.integrations.transformers.TrainerLoss()"
+            )
         self._expected = True
 
     def pack(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Forward hook of the network: its stacked output as JointLogits; in evaluation mode the output as it is.
 
+        In a dict (transformers' ModelOutput is one) its ``logits`` become JointLogits.
+
         Raises:
-            TypeError: if in training mode the output is not one (views * B, N*M) tensor.
+            TypeError: if in training mode the output is not one (views * B, N*M) tensor, or a dict with one.
             RuntimeError: if the network has another classifier by now.
         """
         self._expected = False
         if not self.training:
+            return output
+        if isinstance(output, dict) and "logits" in output:
+            output["logits"] = self.pack(network, args, output["logits"])
             return output
         sampled, self._sampled = self._sampled, None
         width = self.num_classes * self.transforms

@@ -1,0 +1,44 @@
+"""The criterion that a training loop already has, as the JointLoss that does the same to joint labels."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ssfe.loss import JointLoss
+
+# timm's, by name, so that timm is not imported for those who have none.
+_SMOOTHED = {"LabelSmoothingCrossEntropy", "SoftTargetCrossEntropy"}
+
+
+def joint_criterion(criterion: nn.Module | None) -> JointLoss:
+    """The JointLoss that replaces a classification criterion.
+
+    Args:
+        criterion: a JointLoss (returned as it is); ``torch.nn.CrossEntropyLoss`` or timm's
+            ``LabelSmoothingCrossEntropy`` (their label smoothing is taken over) or ``SoftTargetCrossEntropy``; None for
+            a plain JointLoss.
+
+    Raises:
+        TypeError: for another criterion, or a cross-entropy with class weights, ``ignore_index`` or another reduction
+            than the mean, which JointLoss does not have.
+    """
+    if criterion is None:
+        return JointLoss()
+    if isinstance(criterion, JointLoss):
+        return criterion
+    if isinstance(criterion, nn.CrossEntropyLoss):
+        others = {
+            "weight": criterion.weight is not None,
+            "ignore_index": criterion.ignore_index >= 0,
+            "reduction": criterion.reduction != "mean",
+        }
+        if any(others.values()):
+            named = ", ".join(name for name, used in others.items() if used)
+            raise TypeError(f"JointLoss has no {named}, which this CrossEntropyLoss sets: leave it out")
+        return JointLoss(label_smoothing=criterion.label_smoothing)
+    if type(criterion).__name__ in _SMOOTHED:
+        return JointLoss(label_smoothing=getattr(criterion, "smoothing", 0.0))
+    raise TypeError(
+        f"cannot make a JointLoss of {type(criterion).__name__}: only cross-entropy has joint labels; pass "
+        "ssfe.JointLoss(label_smoothing=...) instead"
+    )

@@ -1,0 +1,74 @@
+"""A Lightning callback that enhances the network of an existing LightningModule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import nn
+
+from ssfe.classifier import JointClassifier
+from ssfe.enhance import enhance, joint_classifier
+from ssfe.integrations.criterion import joint_criterion
+
+
+class Enhance(pl.Callback):
+    """``Trainer(callbacks=[Enhance()])`` trains ``module.model`` on joint labels; the module's code stays as it is.
+
+    Works in ``setup``: before ``configure_optimizers``, so that the optimizer gets the joint classifier, and before a
+    checkpoint is loaded, so that a resumed run, or ``trainer.test(ckpt_path="best")``, finds the network it saved. In
+    ``training_step`` the network's output is :class:`~ssfe.joint.JointLogits`: for a log of training accuracy take its
+    ``class_logits()``. Ship ``ssfe.fold(module.model)``.
+
+    Args:
+        model: name of the module's attribute that holds the network.
+        criterion: name of the attribute that holds the criterion, replaced by a JointLoss (see
+            :func:`~ssfe.integrations.criterion.joint_criterion`); None if the module uses ``ssfe.JointLoss`` itself.
+        options: of :func:`ssfe.enhance`.
+    """
+
+    def __init__(self, model: str = "model", criterion: str | None = "criterion", **options: Any) -> None:
+        self.model = model
+        self.criterion = criterion
+        self.options = options
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Enhance the network and replace the criterion, unless that is done already.
+
+        Raises:
+            AttributeError: if the module has no such attribute (yet).
+            TypeError, ValueError: see :func:`ssfe.enhance` and ``joint_criterion``.
+        """
+        network = self._attribute(pl_module, self.model)
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"{type(pl_module).__name__}.{self.model} is {type(network).__name__}, not a network")
+        criterion = None
+        if self.criterion is not None:
+            criterion = joint_criterion(self._attribute(pl_module, self.criterion))
+        if not any(isinstance(module, JointClassifier) for module in network.modules()):
+            enhance(network, **self.options)
+        if self.criterion is not None:
+            setattr(pl_module, self.criterion, criterion)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Check that the joint classifier will be trained.
+
+        Raises:
+            RuntimeError: if an optimizer was given other parameters than the module has now.
+        """
+        joint = joint_classifier(getattr(pl_module, self.model))
+        wanted = {id(parameter) for parameter in joint.parameters() if parameter.requires_grad}
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        if wanted - {id(parameter) for group in groups for parameter in group["params"]}:
+            raise RuntimeError(
+                "the optimizer lacks the joint classifier: take the parameters in configure_optimizers, not before"
+            )
+
+    def _attribute(self, pl_module: pl.LightningModule, name: str) -> Any:
+        if hasattr(pl_module, name):
+            return getattr(pl_module, name)
+        raise AttributeError(
+            f"{type(pl_module).__name__} has no attribute {name!r} when training is set up: name it with "
+            f"Enhance(model=..., criterion=...), make it in __init__ and not later, or, if the module's own code uses "
+            "ssfe.JointLoss, pass criterion=None"
+        )

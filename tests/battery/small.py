@@ -1,0 +1,85 @@
+"""What the checks share: a small problem that can be learned, training steps, and the fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssfe import JointLoss, enhance, fold
+
+from ..reference.networks import TinyNet
+
+CLASSES = 5
+
+
+def problem(images: int = 40) -> tuple[Tensor, Tensor]:
+    """Images (B, 3, 8, 8): a pattern for each class, and noise; their labels."""
+    generator = torch.Generator().manual_seed(1)
+    patterns = torch.randn(CLASSES, 3, 8, 8, generator=generator)
+    labels = torch.arange(images) % CLASSES
+    return patterns[labels] + 0.3 * torch.randn(images, 3, 8, 8, generator=generator), labels
+
+
+def network(norm: Callable[[], nn.Module] | None = None, **options: Any) -> TinyNet:
+    """A small convolutional network, enhanced; ``norm`` in place of its batch norm."""
+    torch.manual_seed(0)
+    model = TinyNet(CLASSES, **options)
+    if norm is not None:
+        model.stem[1] = norm()
+    return enhance(model)
+
+
+def group_norm() -> nn.Module:
+    """A norm that does not look at the batch."""
+    return nn.GroupNorm(1, 13)
+
+
+def train(
+    model: nn.Module,
+    change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    *,
+    steps: int = 25,
+    criterion: nn.Module | None = None,
+    after: Callable[[], None] | None = None,
+) -> list[float]:
+    """The losses of some steps on the problem; ``change`` augments a batch, ``after`` follows each step."""
+    criterion = JointLoss() if criterion is None else criterion
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.2, momentum=0.9)
+    images, labels = problem()
+    losses = []
+    model.train()
+    for _ in range(steps):
+        x, y = (images, labels) if change is None else change(images, labels)
+        loss = criterion(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if after is not None:
+            after()
+    return losses
+
+
+def assert_learns(losses: list[float], share: float = 0.7) -> None:
+    """The last losses are below this share of the first."""
+    assert sum(losses[-3:]) / 3 < share * losses[0], losses
+
+
+@torch.no_grad()
+def assert_folds(model: nn.Module, tolerance: float = 1e-5) -> nn.Module:
+    """The folded network has the stock keys and the enhanced network's logits."""
+    images, _ = problem()
+    stock = fold(model).eval()
+    assert not any("_extra_state" in key for key in stock.state_dict())
+    torch.testing.assert_close(stock(images), model.eval()(images), rtol=tolerance, atol=tolerance)
+    return stock
+
+
+def gradients(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Of the joint loss on one batch."""
+    model.zero_grad()
+    JointLoss()(model(images), labels).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}

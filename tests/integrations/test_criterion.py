@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from torch import nn
+
+from ssfe import JointLoss
+from ssfe.integrations.criterion import joint_criterion
+
+
+@pytest.mark.parametrize(
+    ("criterion", "smoothing"),
+    [
+        (None, 0.0),
+        (nn.CrossEntropyLoss(), 0.0),
+        (nn.CrossEntropyLoss(label_smoothing=0.2), 0.2),
+        (LabelSmoothingCrossEntropy(0.3), 0.3),
+        (SoftTargetCrossEntropy(), 0.0),
+    ],
+)
+def test_keeps_the_label_smoothing(criterion: nn.Module | None, smoothing: float) -> None:
+    assert joint_criterion(criterion).label_smoothing == smoothing
+
+
+def test_leaves_a_joint_loss_alone() -> None:
+    own = JointLoss(0.1)
+    assert joint_criterion(own) is own
+
+
+@pytest.mark.parametrize(
+    ("criterion", "message"),
+    [
+        (nn.CrossEntropyLoss(weight=torch.ones(5)), "JointLoss has no weight, which this CrossEntropyLoss sets"),
+        (nn.CrossEntropyLoss(ignore_index=0, reduction="sum"), "has no ignore_index, reduction"),
+        (BinaryCrossEntropy(), "cannot make a JointLoss of BinaryCrossEntropy: only cross-entropy has joint labels"),
+    ],
+)
+def test_refuses_what_it_cannot_carry_over(criterion: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        joint_criterion(criterion)

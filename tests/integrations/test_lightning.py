@@ -1,0 +1,133 @@
+"""A LightningModule written without ssfe in mind, with the callback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from ssfe import ChannelDiscard, JointLoss, enhance, fold
+from ssfe.enhance import joint_classifier
+from ssfe.integrations.lightning import Enhance
+
+from ..reference.networks import TinyNet, images
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
+    pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty"),
+]
+
+
+class Classifier(pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.model: nn.Module = TinyNet()
+        self.criterion: nn.Module = nn.CrossEntropyLoss(label_smoothing=0.1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.criterion(self.model(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.criterion(self.model(batch[0]), batch[1]))
+
+    test_step = validation_step
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.model.parameters(), 0.1, momentum=0.9)
+
+
+@pytest.fixture
+def loader() -> DataLoader[Any]:
+    return DataLoader(TensorDataset(images(8), torch.randint(5, (8,))), 4)
+
+
+def trainer(folder: Path, epochs: int, *callbacks: pl.Callback) -> pl.Trainer:
+    return pl.Trainer(
+        default_root_dir=folder,
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=[*callbacks, ModelCheckpoint(folder, save_last=True, monitor="val_loss")],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def test_resumes_tests_the_best_checkpoint_and_folds(tmp_path: Path, loader: DataLoader[Any]) -> None:
+    callback = Enhance(transform=ChannelDiscard(3), distill=True)
+    whole = Classifier()
+    trainer(tmp_path / "whole", 4, callback).fit(whole, loader, loader)
+    assert joint_classifier(whole.model).transforms == 3
+    assert whole.criterion.label_smoothing == 0.1
+
+    trainer(tmp_path / "parts", 2, callback).fit(Classifier(), loader, loader)
+    second, resumed = trainer(tmp_path / "parts", 4, callback), Classifier()
+    second.fit(resumed, loader, loader, ckpt_path=str(tmp_path / "parts" / "last.ckpt"))
+    torch.testing.assert_close(resumed.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
+
+    shipped = Classifier()
+    [metrics] = trainer(tmp_path / "parts", 1, callback).test(
+        shipped, loader, ckpt_path=str(tmp_path / "parts" / "last.ckpt"), verbose=False
+    )
+    stock = fold(shipped.model).eval()
+    assert stock.state_dict().keys() == TinyNet().state_dict().keys()
+    losses = [F.cross_entropy(stock(x), labels, label_smoothing=0.1).item() for x, labels in loader]
+    assert metrics["val_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+def test_leaves_an_enhanced_module_alone(tmp_path: Path, loader: DataLoader[Any]) -> None:
+    module = Classifier()
+    module.model = enhance(TinyNet(), ChannelDiscard(2))
+    module.criterion = own = JointLoss()
+    trainer(tmp_path, 1, Enhance()).fit(module, loader, loader)
+    assert joint_classifier(module.model).transforms == 2
+    assert module.criterion is own
+
+
+class EarlyParameters(Classifier):
+    def __init__(self) -> None:
+        super().__init__()
+        self.early = list(self.model.parameters())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.early, 0.1)
+
+
+class LateNetwork(Classifier):
+    def __init__(self) -> None:
+        super().__init__()
+        del self.model
+
+    def configure_model(self) -> None:
+        self.model = TinyNet()
+
+
+class OwnCriterion(Classifier):
+    def __init__(self) -> None:
+        super().__init__()
+        self.criterion = nn.NLLLoss()
+
+
+@pytest.mark.parametrize(
+    ("module", "callback", "error", "message"),
+    [
+        (EarlyParameters, Enhance(), RuntimeError, "the optimizer lacks the joint classifier: take the parameters in"),
+        (LateNetwork, Enhance(), AttributeError, "LateNetwork has no attribute 'model' when training is set up"),
+        (Classifier, Enhance(criterion="loss"), AttributeError, "has no attribute 'loss'.*pass criterion=None"),
+        (OwnCriterion, Enhance(), TypeError, "cannot make a JointLoss of NLLLoss"),
+        (Classifier, Enhance(model="forward"), TypeError, "Classifier.forward is method, not a network"),
+    ],
+)
+def test_says_what_is_wrong(
+    module: type[Classifier], callback: Enhance, error: type[Exception], message: str, tmp_path: Path, loader: Any
+) -> None:
+    with pytest.raises(error, match=message):
+        trainer(tmp_path, 1, callback).fit(module(), loader, loader)
