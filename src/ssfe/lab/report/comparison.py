@@ -1,0 +1,187 @@
+"""From a comparison to the page that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ssfe.lab.compare.markdown import HEADER, table_cells
+from ssfe.lab.compare.statistics import Estimate
+from ssfe.lab.compare.summary import BASELINE, Row, summarise
+from ssfe.lab.report.charts.dots import DotRow, dots
+from ssfe.lab.report.charts.palette import styles
+from ssfe.lab.report.charts.tradeoff import Point, tradeoff
+from ssfe.lab.report.collect import ComparisonRecord, RunRecord
+from ssfe.lab.report.page import Block, Figure, Note, Page, Panel, Part, Table, TableRow
+from ssfe.lab.report.parts.about import about, typed_options
+from ssfe.lab.report.parts.calibration import calibration
+from ssfe.lab.report.parts.classes import class_changes
+from ssfe.lab.report.parts.curves import compared_curves
+from ssfe.lab.report.parts.gallery import changed_predictions
+from ssfe.lab.report.parts.names import count_of
+from ssfe.lab.report.parts.pretext import pretext
+
+Runs = dict[str, list[RunRecord]]
+
+
+def comparison_page(record: ComparisonRecord) -> Page:
+    """The page of a comparison."""
+    labels = list(dict.fromkeys(cell.label for cell in record.cells))
+    models = list(dict.fromkeys(str(cell.result["model"]) for cell in record.cells))
+    coloured = styles(labels, BASELINE)
+    rows = summarise(record.content["cells"], record.content.get("step_ratios"))
+    parts = [Part("", _failures(record))]
+    for place, model in enumerate(models):
+        runs: Runs = {
+            label: [cell for cell in record.cells if cell.label == label and cell.result["model"] == model]
+            for label in labels
+        }
+        present = {label: of_label for label, of_label in runs.items() if of_label}
+        own = [row for row in rows if row.model == model]
+        blocks = _blocks(present, own, coloured, f"i{place}")
+        parts.append(Part(model if len(models) > 1 else "", blocks))
+    machine = record.cells[0].result["machine"] if record.cells else {}
+    own_options = {k: v for k, v in record.content["options"].items() if k not in ("model", "method")}
+    parts.append(Part("", [about(_command(record, labels, models), own_options, machine)]))
+    return Page(
+        kind="Comparison",
+        title=f"{', '.join(labels) or 'nothing finished'} on {record.content['data']}",
+        facts=_facts(record, models),
+        numbers=[],
+        parts=[part for part in parts if part.blocks],
+    )
+
+
+def _blocks(runs: Runs, rows: Sequence[Row], coloured: dict[str, str], prefix: str) -> list[Block]:
+    shipped = [row for row in rows if row.shipped]
+    blocks: list[Block] = [
+        _table(rows, coloured),
+        _accuracy(runs, shipped, coloured),
+        compared_curves(runs, coloured),
+        calibration(runs, coloured),
+        pretext(runs, coloured),
+        class_changes(runs, coloured, BASELINE),
+    ]
+    other = _looked_at(runs)
+    if BASELINE in runs and other is not None:
+        blocks.append(changed_predictions(runs[BASELINE], runs[other], prefix))
+    return blocks
+
+
+def _looked_at(runs: Runs) -> str | None:
+    """The method whose changes are shown image by image: ssfe, else a variant of it, else the first one."""
+    others = [label for label in runs if label != BASELINE]
+    ranked = sorted(others, key=lambda label: (label != "ssfe", runs[label][0].result["method"] != "ssfe"))
+    return ranked[0] if ranked else None
+
+
+def _table(rows: Sequence[Row], coloured: dict[str, str]) -> Table:
+    def written(row: Row) -> TableRow:
+        name, *rest = table_cells(row)
+        return TableRow((name.replace(" (not shipped)", ""), *rest), coloured[row.method], strong=row.shipped)
+
+    return Table(
+        title="Results",
+        header=HEADER,
+        rows=[written(row) for row in rows if row.shipped],
+        caption="Shipped models on the test images: mean and 95 % interval over seeds (Student's t). Differences to "
+        "plain are paired by seed, in points; p of the paired t-test, corrected over the methods (Holm). NLL in nats. "
+        "Step: time of a training step as a ratio to plain, measured in alternation.",
+        more=[written(row) for row in rows if not row.shipped],
+        more_title="Other ways to predict, not shipped",
+    )
+
+
+def _accuracy(runs: Runs, shipped: Sequence[Row], coloured: dict[str, str]) -> Figure:
+    top1 = {
+        label: {run.seed: 100 * run.shipped["top1"] for run in of_label} for label, of_label in runs.items()
+    }
+    panels = [
+        Panel(
+            dots(
+                [DotRow(row.method, coloured[row.method], top1[row.method], _percent(row.top1)) for row in shipped],
+                "top-1 %",
+                ".2f",
+                "Test accuracy of each method: " + _read_out(shipped, top1),
+            ),
+            "Test accuracy",
+        )
+    ]
+    compared = [row for row in shipped if row.difference is not None]
+    if compared:
+        plain = top1[BASELINE]
+        changes = [
+            DotRow(
+                row.method,
+                coloured[row.method],
+                {seed: value - plain[seed] for seed, value in top1[row.method].items() if seed in plain},
+                _percent(row.difference.estimate),
+            )
+            for row in compared
+            if row.difference is not None
+        ]
+        told = "Difference in test accuracy to plain training, seed by seed"
+        panels.append(Panel(dots(changes, "points", "+.2f", told, zero=True), "Difference to plain, same seed"))
+    panels.append(_cost(runs, shipped, top1, coloured))
+    return Figure(
+        title="Accuracy",
+        panels=panels,
+        caption="Dot: a seed; line: their mean; bar: its 95 % interval, with an arrow where it reaches beyond the axis.",
+        absent="" if all(row.top1.count > 1 for row in shipped) else "one seed has no interval: see --seeds",
+    )
+
+
+def _cost(runs: Runs, shipped: Sequence[Row], top1: dict[str, dict[int, float]], coloured: dict[str, str]) -> Panel:
+    """Against step ratio times epochs: seconds of runs at different hours are noise. Seconds where that is unknown."""
+    base = next((row.epochs for row in shipped if row.method == BASELINE), shipped[0].epochs)
+    relative = all(row.step_ratio is not None for row in shipped)
+    points = []
+    for row in shipped:
+        seconds = [float(run.result["seconds"]) for run in runs[row.method]]
+        cost = (row.step_ratio or 0) * row.epochs / base if relative else sum(seconds) / len(seconds)
+        points.append(Point(row.method, coloured[row.method], cost, 100 * row.top1.mean, top1[row.method]))
+    title = "training time, plain = 1" if relative else "seconds of training"
+    caption = "Time: ratio of a training step to plain, times epochs." if relative else "Time as measured in each run."
+    told = "Test accuracy against training time: " + ", ".join(f"{p.label} {p.mean:.2f} at {p.cost:.2f}" for p in points)
+    return Panel(tradeoff(points, title, "top-1 %", told), "Accuracy against training time", caption)
+
+
+def _percent(value: Estimate) -> Estimate:
+    low, high = (None if end is None else 100 * end for end in (value.low, value.high))
+    return Estimate(100 * value.mean, low, high, value.count)
+
+
+def _read_out(shipped: Sequence[Row], top1: dict[str, dict[int, float]]) -> str:
+    return ", ".join(f"{row.method} {100 * row.top1.mean:.2f} ({len(top1[row.method])} seeds)" for row in shipped)
+
+
+def _failures(record: ComparisonRecord) -> list[Block]:
+    failed = [f"{failure['cell']}: {failure['reason']}" for failure in record.content.get("failures", [])]
+    return [Note("Failed, and not in what follows", failed)] if failed else []
+
+
+def _facts(record: ComparisonRecord, models: Sequence[str]) -> list[str]:
+    if not record.cells:
+        return []
+    data: dict[str, Any] = record.cells[0].result["data"]
+    images = data["images"]
+    epochs = sorted({int(cell.result["epochs"]) for cell in record.cells})
+    budget = "equal time" if record.content.get("budget") == "time" else "equal epochs"
+    return [
+        ", ".join(models),
+        count_of(len({cell.seed for cell in record.cells}), "seed"),
+        f"{budget} ({'–'.join(map(str, dict.fromkeys((epochs[0], epochs[-1]))))})",
+        f"{images['train']:,} training and {images['test']:,} test images of {data['image_size']} px, "
+        f"{count_of(data['classes'], 'class').replace('classs', 'classes')}",
+    ]
+
+
+def _command(record: ComparisonRecord, labels: Sequence[str], models: Sequence[str]) -> str:
+    """A command that makes this comparison."""
+    options = record.content["options"]
+    seeds = len({cell.seed for cell in record.cells})
+    chosen = typed_options(options, {"model", "method"})
+    data, _, rest = chosen.partition(" --")
+    typed = ["ssfe compare", data, "--methods", ",".join(labels), "--models", ",".join(models), f"--seeds {seeds}"]
+    typed += ["--budget time"] if record.content.get("budget") == "time" else []
+    return " ".join([*typed, *([f"--{rest}"] if rest else [])])

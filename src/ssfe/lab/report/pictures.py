@@ -1,0 +1,61 @@
+"""Images and heat maps as drawings with embedded PNGs."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import torch
+from markupsafe import Markup
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssfe.lab.report.charts.svg import drawing, tag
+
+LARGEST = 160
+"""Side in pixels to which larger images are reduced."""
+_SIDE = 100
+_HEAT_SIDE = 48
+# From dark blue over magenta to pale yellow: even in lightness, so that it reads without colour vision too.
+_RAMP = torch.tensor([[30, 20, 90], [120, 30, 130], [205, 60, 100], [250, 140, 60], [253, 231, 130]]) / 255.0
+
+
+def picture(image: Tensor, name: str, description: str) -> Markup:
+    """A uint8 image (C, S, S), C in {1, 3}, which later drawings may repeat by its name (an id on the page)."""
+    small = image.shape[-1] <= 64
+    if image.shape[-1] > LARGEST:
+        shrunk = F.interpolate(image[None].float(), (LARGEST, LARGEST), mode="bilinear", antialias=True)
+        image = shrunk[0].round().clamp(0, 255).to(torch.uint8)
+    pixels = image.permute(1, 2, 0).contiguous().numpy()
+    encoded = png(Image.fromarray(pixels.squeeze(-1) if len(image) == 1 else pixels))
+    return drawing(_SIDE, _SIDE, description, _image(encoded, "pixels" if small else None, name))
+
+
+def heat_over(name: str, heat: Tensor, description: str) -> Markup:
+    """The picture of that name under a heat map (h, w) in [0, 1]."""
+    size = (_HEAT_SIDE, _HEAT_SIDE)
+    smooth = F.interpolate(heat[None, None], size, mode="bicubic", align_corners=False)[0, 0].clamp(0, 1)
+    place = smooth * (len(_RAMP) - 1)
+    lower = place.floor().long().clamp(max=len(_RAMP) - 2)
+    share = (place - lower)[..., None]
+    colours = _RAMP[lower] * (1 - share) + _RAMP[lower + 1] * share
+    opacity = 0.25 + 0.5 * smooth[..., None]
+    pixels = (torch.cat([colours, opacity], -1) * 255).round().to(torch.uint8).numpy()
+    return drawing(_SIDE, _SIDE, description, tag("use", href=f"#{name}"), _image(png(Image.fromarray(pixels))))
+
+
+def repeated(name: str, description: str) -> Markup:
+    """The picture of that name once more."""
+    return drawing(_SIDE, _SIDE, description, tag("use", href=f"#{name}"))
+
+
+def png(image: Image.Image) -> str:
+    """A data URI."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _image(source: str, class_: str | None = None, name: str | None = None) -> Markup:
+    return tag("image", href=source, width=_SIDE, height=_SIDE, class_=class_, id=name)
