@@ -129,13 +129,14 @@ def _read_json(path: Path, mend: str) -> dict[str, Any]:
 
 
 def _record(folder: RunFolder, result: dict[str, Any], label: str) -> RunRecord:
+    classes = int(result["data"]["classes"])
     return RunRecord(
         folder=folder,
         label=label,
         result=result,
         curves=_or_missing(folder.metrics, _read_curves),
-        predictions=_or_missing(folder.predictions, _read_predictions),
-        class_names=_class_names(folder, int(result["data"]["classes"])),
+        predictions=_or_missing(folder.predictions, lambda path: _read_predictions(path, classes)),
+        class_names=_class_names(folder, classes),
         options=_or_missing(folder.config, lambda _: folder.read_options()),
     )
 
@@ -158,15 +159,16 @@ def _read_curves(path: Path) -> dict[str, Floats]:
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
 
 
-def _read_predictions(path: Path) -> Predicted:
+def _read_predictions(path: Path, classes: int) -> Predicted:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if not rows:
         raise ValueError("no rows")
-    label, predicted, confidence = ([row[name] for row in rows] for name in COLUMNS[1:])
-    return Predicted(
-        np.array(label, dtype=np.int64), np.array(predicted, dtype=np.int64), np.array(confidence, dtype=np.float64)
-    )
+    label, predicted = (np.array([int(row[name]) for row in rows]) for name in COLUMNS[1:3])
+    confidence = np.array([float(row[COLUMNS[3]]) for row in rows])
+    if not ((np.minimum(label, predicted) >= 0) & (np.maximum(label, predicted) < classes)).all():
+        raise ValueError("no such class")
+    return Predicted(label, predicted, confidence)
 
 
 def _class_names(folder: RunFolder, count: int) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from ssfe.lab.report.parts.calibration import calibration
 from ssfe.lab.report.parts.classes import class_changes
 from ssfe.lab.report.parts.curves import compared_curves
 from ssfe.lab.report.parts.gallery import changed_predictions
-from ssfe.lab.report.parts.names import count_of
+from ssfe.lab.report.parts.names import count_of, short_name
 from ssfe.lab.report.parts.pretext import pretext
 
 Runs = dict[str, list[RunRecord]]
@@ -26,8 +27,7 @@ Runs = dict[str, list[RunRecord]]
 
 def comparison_page(record: ComparisonRecord) -> Page:
     """The page of a comparison."""
-    labels = list(dict.fromkeys(cell.label for cell in record.cells))
-    models = list(dict.fromkeys(str(cell.result["model"]) for cell in record.cells))
+    models, labels, _ = _asked(record)
     coloured = styles(labels, BASELINE)
     rows = summarise(record.content["cells"], record.content.get("step_ratios"))
     parts = [Part("", _failures(record))]
@@ -38,14 +38,16 @@ def comparison_page(record: ComparisonRecord) -> Page:
         }
         present = {label: of_label for label, of_label in runs.items() if of_label}
         own = [row for row in rows if row.model == model]
+        if not own:
+            continue
         blocks = _blocks(present, own, coloured, f"i{place}")
         parts.append(Part(model if len(models) > 1 else "", blocks))
     machine = record.cells[0].result["machine"] if record.cells else {}
     own_options = {k: v for k, v in record.content["options"].items() if k not in ("model", "method")}
-    parts.append(Part("", [about(_command(record, labels, models), own_options, machine)]))
+    parts.append(Part("", [about(_command(record), own_options, machine)]))
     return Page(
         kind="Comparison",
-        title=f"{', '.join(labels) or 'nothing finished'} on {record.content['data']}",
+        title=f"{_listed(labels)} on {short_name(record.content['data'])}",
         facts=_facts(record, models),
         numbers=[],
         parts=[part for part in parts if part.blocks],
@@ -84,7 +86,7 @@ def _table(rows: Sequence[Row], coloured: dict[str, str]) -> Table:
         title="Results",
         header=HEADER,
         rows=[written(row) for row in rows if row.shipped],
-        caption="Shipped models on the test images: mean and 95 % interval over seeds (Student's t). Differences to "
+        caption="Shipped models on the test images: mean and 95% interval over seeds (Student's t). Differences to "
         "plain are paired by seed, in points; p of the paired t-test, corrected over the methods (Holm). NLL in nats. "
         "Step: time of a training step as a ratio to plain, measured in alternation.",
         more=[written(row) for row in rows if not row.shipped],
@@ -93,9 +95,7 @@ def _table(rows: Sequence[Row], coloured: dict[str, str]) -> Table:
 
 
 def _accuracy(runs: Runs, shipped: Sequence[Row], coloured: dict[str, str]) -> Figure:
-    top1 = {
-        label: {run.seed: 100 * run.shipped["top1"] for run in of_label} for label, of_label in runs.items()
-    }
+    top1 = {label: {run.seed: 100 * run.shipped["top1"] for run in of_label} for label, of_label in runs.items()}
     panels = [
         Panel(
             dots(
@@ -103,6 +103,7 @@ def _accuracy(runs: Runs, shipped: Sequence[Row], coloured: dict[str, str]) -> F
                 "top-1 %",
                 ".2f",
                 "Test accuracy of each method: " + _read_out(shipped, top1),
+                highest=100.5,
             ),
             "Test accuracy",
         )
@@ -126,7 +127,7 @@ def _accuracy(runs: Runs, shipped: Sequence[Row], coloured: dict[str, str]) -> F
     return Figure(
         title="Accuracy",
         panels=panels,
-        caption="Dot: a seed; line: their mean; bar: its 95 % interval, with an arrow where it reaches beyond the axis.",
+        caption="Dot: a seed; line: their mean; bar: its 95% interval, with an arrow where it reaches beyond the axis.",
         absent="" if all(row.top1.count > 1 for row in shipped) else "one seed has no interval: see --seeds",
     )
 
@@ -142,7 +143,9 @@ def _cost(runs: Runs, shipped: Sequence[Row], top1: dict[str, dict[int, float]],
         points.append(Point(row.method, coloured[row.method], cost, 100 * row.top1.mean, top1[row.method]))
     title = "training time, plain = 1" if relative else "seconds of training"
     caption = "Time: ratio of a training step to plain, times epochs." if relative else "Time as measured in each run."
-    told = "Test accuracy against training time: " + ", ".join(f"{p.label} {p.mean:.2f} at {p.cost:.2f}" for p in points)
+    told = "Test accuracy against training time: " + ", ".join(
+        f"{p.label} {p.mean:.2f} at {p.cost:.2f}" for p in points
+    )
     return Panel(tradeoff(points, title, "top-1 %", told), "Accuracy against training time", caption)
 
 
@@ -172,16 +175,28 @@ def _facts(record: ComparisonRecord, models: Sequence[str]) -> list[str]:
         count_of(len({cell.seed for cell in record.cells}), "seed"),
         f"{budget} ({'–'.join(map(str, dict.fromkeys((epochs[0], epochs[-1]))))})",
         f"{images['train']:,} training and {images['test']:,} test images of {data['image_size']} px, "
-        f"{count_of(data['classes'], 'class').replace('classs', 'classes')}",
+        f"{count_of(data['classes'], 'class')}",
     ]
 
 
-def _command(record: ComparisonRecord, labels: Sequence[str], models: Sequence[str]) -> str:
+def _command(record: ComparisonRecord) -> str:
     """A command that makes this comparison."""
     options = record.content["options"]
-    seeds = len({cell.seed for cell in record.cells})
-    chosen = typed_options(options, {"model", "method"})
-    data, _, rest = chosen.partition(" --")
-    typed = ["ssfe compare", data, "--methods", ",".join(labels), "--models", ",".join(models), f"--seeds {seeds}"]
-    typed += ["--budget time"] if record.content.get("budget") == "time" else []
-    return " ".join([*typed, *([f"--{rest}"] if rest else [])])
+    models, labels, seeds = _asked(record)
+    own = ["--methods", shlex.quote(",".join(labels)), "--models", shlex.quote(",".join(models)), f"--seeds {seeds}"]
+    own += ["--budget time"] if record.content.get("budget") == "time" else []
+    return " ".join(["ssfe compare", *typed_options(options, own, without={"model", "method"})])
+
+
+def _asked(record: ComparisonRecord) -> tuple[list[str], list[str], int]:
+    """Models, labels and the number of seeds, those of failed cells among them."""
+    cells = [(str(cell.result["model"]), cell.label, cell.seed) for cell in record.cells]
+    for failure in record.content.get("failures", []):
+        model, label, _, seed = str(failure["cell"]).split()  # as Cell.name writes it
+        cells.append((model, label, int(seed)))
+    models, labels, seeds = (list(dict.fromkeys(column)) for column in zip(*cells, strict=True)) if cells else ([],) * 3
+    return models, labels, len(seeds)
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(labels) if len(labels) <= 5 else f"{len(labels)} methods"

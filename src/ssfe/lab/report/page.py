@@ -34,7 +34,7 @@ class Figure:
         size: the width that a panel asks for: ``"wide"``, ``"medium"`` or ``"small"``.
         legend: method labels with their style classes, where the charts do not name them.
         absent: why there is nothing to show, or what is left out.
-        half: whether the section takes half of a wide page.
+        third: whether the section takes a third of a wide page.
     """
 
     kind: ClassVar[str] = "figure"
@@ -44,7 +44,7 @@ class Figure:
     size: str = "medium"
     legend: dict[str, str] = field(default_factory=dict)
     absent: str = ""
-    half: bool = False
+    third: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Table:
     caption: str
     more: list[TableRow] = field(default_factory=list)
     more_title: str = ""
-    half: bool = False
+    third: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Gallery:
     groups: list[tuple[str, list[Example]]]
     caption: str
     absent: str = ""
-    half: bool = False
+    third: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Note:
     kind: ClassVar[str] = "note"
     title: str
     lines: list[str]
-    half: bool = False
+    third: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class About:
     title: str
     command: str
     tables: list[tuple[str, list[tuple[str, str]]]]
-    half: bool = False
+    third: bool = False
 
 
 Block = Figure | Table | Gallery | Note | About

@@ -17,8 +17,8 @@ LARGEST = 160
 """Side in pixels to which larger images are reduced."""
 _SIDE = 100
 _HEAT_SIDE = 48
-# From dark blue over magenta to pale yellow: even in lightness, so that it reads without colour vision too.
-_RAMP = torch.tensor([[30, 20, 90], [120, 30, 130], [205, 60, 100], [250, 140, 60], [253, 231, 130]]) / 255.0
+# From purple to orange, and from nothing to nearly opaque: what is cold stays as it is.
+_RAMP = torch.tensor([[110, 40, 140], [205, 50, 110], [245, 120, 30], [255, 190, 40]]) / 255.0
 
 
 def picture(image: Tensor, name: str, description: str) -> Markup:
@@ -40,7 +40,7 @@ def heat_over(name: str, heat: Tensor, description: str) -> Markup:
     lower = place.floor().long().clamp(max=len(_RAMP) - 2)
     share = (place - lower)[..., None]
     colours = _RAMP[lower] * (1 - share) + _RAMP[lower + 1] * share
-    opacity = 0.25 + 0.5 * smooth[..., None]
+    opacity = 0.6 * smooth[..., None]
     pixels = (torch.cat([colours, opacity], -1) * 255).round().to(torch.uint8).numpy()
     return drawing(_SIDE, _SIDE, description, tag("use", href=f"#{name}"), _image(png(Image.fromarray(pixels))))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from ssfe.lab.report.collect import Missing, RunRecord
 from ssfe.lab.report.page import Block, Page, Part, Table, TableRow
 from ssfe.lab.report.parts.about import about, typed_options
@@ -11,29 +9,30 @@ from ssfe.lab.report.parts.calibration import calibration
 from ssfe.lab.report.parts.classes import class_accuracies
 from ssfe.lab.report.parts.curves import run_curves
 from ssfe.lab.report.parts.gallery import mistakes
-from ssfe.lab.report.parts.names import count_of
+from ssfe.lab.report.parts.names import count_of, short_name
 from ssfe.lab.report.parts.pretext import pretext
 
 
 def run_page(run: RunRecord) -> Page:
     """The page of a run."""
     result, style = run.result, {run.label: "m1"}
-    options = {} if isinstance(run.options, Missing) else run.options.to_flat()
-    command = f"ssfe train {typed_options(options, set())}" if options else ""
+    if isinstance(run.options, Missing):
+        options, command = {}, f"Unknown: {run.options.why}"
+    else:
+        options = run.options.to_flat()
+        command = " ".join(["ssfe train", *typed_options(options)])
     blocks: list[Block] = [
         _readings(run),
         run_curves(run),
-        calibration({run.label: [run]}, style, half=True),
-        pretext({run.label: [run]}, style, half=True),
-        class_accuracies(run, half=True),
+        calibration({run.label: [run]}, style, third=True),
+        pretext({run.label: [run]}, style, third=True),
+        class_accuracies(run, third=True),
         mistakes(run, "i"),
         about(command, options, result.get("machine", {})),
     ]
-    if isinstance(run.options, Missing):
-        blocks[-1] = dataclasses.replace(about("", {}, result.get("machine", {})), command=f"Unknown: {run.options.why}")
     return Page(
         kind="Run",
-        title=f"{result['method']} on {result['data']['name']}",
+        title=f"{result['method']} on {short_name(result['data']['name'])}",
         facts=_facts(run),
         numbers=_numbers(run),
         parts=[Part("", blocks)],
@@ -43,9 +42,9 @@ def run_page(run: RunRecord) -> Page:
 def _numbers(run: RunRecord) -> list[tuple[str, str, str]]:
     shipped = run.shipped
     images = run.result["data"]["images"]["test"]
-    numbers = [("top-1", f"{100 * shipped['top1']:.2f} %", f"of {images:,} test images")]
+    numbers = [("top-1", f"{100 * shipped['top1']:.2f}%", f"of {images:,} test images")]
     if "top5" in shipped:
-        numbers.append(("top-5", f"{100 * shipped['top5']:.2f} %", "right class among five"))
+        numbers.append(("top-5", f"{100 * shipped['top5']:.2f}%", "right class among five"))
     numbers += [
         ("NLL", f"{shipped['nll']:.3f}", "nats per image"),
         ("ECE", f"{shipped['ece']:.3f}", "confidence against accuracy"),
@@ -71,7 +70,9 @@ def _readings(run: RunRecord) -> Table:
         header=("prediction", "top-1 %", "top-5 %", "NLL", "ECE"),
         rows=rows,
         caption="Every way in which this method can predict, on the test images. NLL in nats; pretext task: which "
-        "transformation is it?" if "pretext" in run.result["test"] else "On the test images. NLL in nats.",
+        "transformation is it?"
+        if "pretext" in run.result["test"]
+        else "On the test images. NLL in nats.",
     )
 
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from ssfe.lab.compare.statistics import Estimate
 from ssfe.lab.report.charts.scale import WIDTH, Scale, widened, x_axis
-from ssfe.lab.report.charts.svg import NARROW_LETTER, bar, clip, dot, drawing, line, path, text
+from ssfe.lab.report.charts.svg import WIDE_LETTER, bar, clip, dot, drawing, line, path, text
 
 _ROW = 38.0
 _TOP = 6.0
@@ -27,7 +27,9 @@ class DotRow:
     estimate: Estimate
 
 
-def dots(rows: Sequence[DotRow], axis: str, form: str, description: str, zero: bool = False) -> Markup:
+def dots(
+    rows: Sequence[DotRow], axis: str, form: str, description: str, zero: bool = False, highest: float | None = None
+) -> Markup:
     """The chart.
 
     Intervals that reach far beyond the dots (two seeds have very wide ones) end in an arrow at the edge.
@@ -38,10 +40,11 @@ def dots(rows: Sequence[DotRow], axis: str, form: str, description: str, zero: b
         form: how numbers are written.
         description: for those who do not see it.
         zero: mark zero.
+        highest: no value can lie above it, though an interval may.
     """
-    left = 10 + NARROW_LETTER * max(len(clip(row.label, _LETTERS)) for row in rows)
+    left = 14 + WIDE_LETTER * max(len(clip(row.label, _LETTERS)) for row in rows)
     bottom = _TOP + _ROW * len(rows)
-    scale = Scale(*_domain(rows, zero), left, WIDTH - _RIGHT)
+    scale = Scale(*_domain(rows, zero, highest), left, WIDTH - _RIGHT)
     drawn = x_axis(scale, _TOP, bottom, axis, count=4)
     if zero:
         drawn.append(line(scale(0), _TOP, scale(0), bottom, "zero"))
@@ -50,7 +53,7 @@ def dots(rows: Sequence[DotRow], axis: str, form: str, description: str, zero: b
     return drawing(WIDTH, bottom + 38, description, *drawn)
 
 
-def _domain(rows: Sequence[DotRow], zero: bool) -> tuple[float, float]:
+def _domain(rows: Sequence[DotRow], zero: bool, highest: float | None) -> tuple[float, float]:
     values = [value for row in rows for value in row.values.values()] + ([0.0] if zero else [])
     low, high = min(values), max(values)
     reach = max(high - low, 0.2)
@@ -58,14 +61,15 @@ def _domain(rows: Sequence[DotRow], zero: bool) -> tuple[float, float]:
     highs = [row.estimate.high for row in rows if row.estimate.high is not None]
     low = max(min([low, *lows]), low - 0.6 * reach)
     high = min(max([high, *highs]), high + 0.6 * reach)
-    return widened(low, high, least=0.05)
+    low, high = widened(low, high, least=0.05)
+    return low, high if highest is None else min(high, highest)
 
 
 def _row(row: DotRow, scale: Scale, y: float, form: str) -> list[Markup]:
     mean, low, high = row.estimate.mean, row.estimate.low, row.estimate.high
     drawn = [text(0, y + 4, clip(row.label, _LETTERS), f"name {row.style}")]
     if low is not None and high is not None:
-        told = f"{row.label}: {mean:{form}}, 95 % interval {low:{form}} to {high:{form}}, {row.estimate.count} seeds"
+        told = f"{row.label}: {mean:{form}}, 95% interval {low:{form}} to {high:{form}}, {row.estimate.count} seeds"
         start, end = scale.within(low), scale.within(high)
         drawn.append(bar(start, y - 5, max(end - start, 1), 10, f"interval {row.style}", told, r=2))
         if low < scale.low:

@@ -43,13 +43,12 @@ def lines(curves: Sequence[Curve], title: str, description: str, unit: str = "")
     bottom = _HEIGHT - 38
     first, last = (float(f([f(curve.epochs) for curve in curves])) for f in (min, max))
     x = Scale(first, last if last > first else first + 1, _LEFT, WIDTH - 8)
-    y = Scale(
-        *widened(min(float(c.low.min()) for c in curves), max(float(c.high.max()) for c in curves)), bottom, _TOP
-    )
+    y = Scale(*widened(min(float(c.low.min()) for c in curves), max(float(c.high.max()) for c in curves)), bottom, _TOP)
     drawn = [*x_axis(x, _TOP, bottom, "epoch", min(6, max(1, int(last - first)))), *y_axis(y, _LEFT, WIDTH - 8, title)]
     for curve in curves:
         places = [x(epoch) for epoch in curve.epochs]
-        band = [*zip(places, map(y, curve.high), strict=True)] + [*zip(places, map(y, curve.low), strict=True)][::-1]
+        edges = [[*zip(places, map(y, edge), strict=True)] for edge in (curve.high, curve.low)]
+        band = [*edges[0], *reversed(edges[1])]
         if (curve.high > curve.low).any():
             drawn.append(path(band, f"band {curve.style}", closed=True))
     for curve in curves:

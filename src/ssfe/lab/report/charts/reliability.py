@@ -13,7 +13,7 @@ from ssfe.lab.report.charts.svg import bar, drawing, line, text
 from ssfe.lab.report.collect import Floats
 from ssfe.lab.run.metrics import CALIBRATION_BINS
 
-_SIDE, _LEFT, _TOP, _COUNTS = 150.0, 30.0, 6.0, 26.0
+_SIDE, _LEFT, _TOP, _COUNTS = 150.0, 37.0, 6.0, 26.0
 
 
 @dataclass(frozen=True)

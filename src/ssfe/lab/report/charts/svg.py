@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from markupsafe import Markup, escape
 
-NARROW_LETTER = 6.1
-"""Width of a letter at the charts' text size, in units of the drawing, as far as one can say without the font."""
+NARROW_LETTER, WIDE_LETTER = 6.1, 6.9
+"""Width of a letter at the charts' text size, plain and bold, in units of the drawing, as far as one can say without
+the font."""
 
 
 def tag(name: str, *children: Markup | str, **attributes: float | str | None) -> Markup:

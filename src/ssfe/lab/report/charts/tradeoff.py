@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ssfe.lab.report.charts.scale import WIDTH, Scale, widened, x_axis, y_axis
-from ssfe.lab.report.charts.svg import NARROW_LETTER, clip, dot, drawing, line, text
+from ssfe.lab.report.charts.svg import WIDE_LETTER, clip, dot, drawing, line, text
 
 _HEIGHT, _LEFT, _TOP, _LINE = 244.0, 40.0, 22.0, 13.0
 _LETTERS = 18
@@ -61,7 +61,7 @@ def _labels(points: Sequence[Point], x: Scale, y: Scale, bottom: float) -> list[
 
 def _side(point: Point, x: Scale) -> int:
     """1 where the name fits at the right of the point, else -1."""
-    return 1 if x(point.cost) + 15 + NARROW_LETTER * min(len(point.label), _LETTERS) < WIDTH else -1
+    return 1 if x(point.cost) + 15 + WIDE_LETTER * min(len(point.label), _LETTERS) < WIDTH else -1
 
 
 def _apart(wanted: list[float], bottom: float) -> list[float]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from ssfe.lab.config import GROUPS, TrainOptions
@@ -14,25 +15,28 @@ from ssfe.lab.run.options import FREE
 
 def about(command: str, options: Mapping[str, Any], machine: Mapping[str, Any]) -> About:
     """The last section."""
-    groups = [("Run", TrainOptions), *((kind.__doc__ or name, kind) for name, kind in GROUPS.items())]
+    groups: list[tuple[str, type[Any]]] = [
+        ("Run", TrainOptions),
+        *((kind.__doc__ or name, kind) for name, kind in GROUPS.items()),
+    ]
     tables = []
     for title, kind in groups:
-        names = [name for name in kind.__dataclass_fields__ if name in options]
+        names = [item.name for item in fields(kind) if item.name in options]
         tables.append((title.partition("\n")[0], [(name, written(options[name])) for name in names]))
     made = [(name, written(value)) for name, value in machine.items() if name != "versions"]
     versions = [(name, str(value)) for name, value in machine.get("versions", {}).items()]
     return About("How this was made", command, [*tables, ("Made on", made), ("Versions", versions)])
 
 
-def typed_options(options: Mapping[str, Any], without: set[str]) -> str:
-    """The options that differ from their defaults, as they are typed."""
+def typed_options(options: Mapping[str, Any], own: Sequence[str] = (), without: Collection[str] = ()) -> list[str]:
+    """The data, the command's ``own`` options, and those of ``options`` that differ from their defaults, as typed."""
     defaults = TrainOptions().to_flat()
     chosen = [
         f"--{name.replace('_', '-')} {shlex.quote(written(value))}"
         for name, value in options.items()
         if name in defaults and name not in {*without, *FREE, "data"} and value != defaults[name]
     ]
-    return " ".join([shlex.quote(str(options["data"])), *chosen])
+    return [shlex.quote(str(options["data"])), *own, *chosen]
 
 
 def written(value: Any) -> str:

@@ -13,7 +13,7 @@ from ssfe.lab.report.page import Figure, Panel
 from ssfe.lab.report.parts.names import together
 
 
-def calibration(runs: Mapping[str, Sequence[RunRecord]], styles: Mapping[str, str], half: bool = False) -> Figure:
+def calibration(runs: Mapping[str, Sequence[RunRecord]], styles: Mapping[str, str], third: bool = False) -> Figure:
     """A diagram for each method, over the predictions of all its seeds."""
     every = [run for of_label in runs.values() for run in of_label]
     missing = [run.predictions for run in every if isinstance(run.predictions, Missing)]
@@ -36,5 +36,5 @@ def calibration(runs: Mapping[str, Sequence[RunRecord]], styles: Mapping[str, st
         "confidence. A bar below its dash is overconfident. Grey, below: how many predictions fall in the bin.",
         size="small",
         absent=together(missing, len(every), "run"),
-        half=half,
+        third=third,
     )

@@ -31,7 +31,9 @@ def class_changes(runs: Mapping[str, Sequence[RunRecord]], styles: Mapping[str, 
     names = every[0].class_names
     counts = np.bincount(next(iter(plain.values())).labels, minlength=len(names))
     shown = {label: _ends(change) for label, change in known.items()}
-    largest = max(abs(float(known[label][place])) for label, groups in shown.items() for part in groups for place in part)
+    largest = max(
+        abs(float(known[label][place])) for label, groups in shown.items() for part in groups for place in part
+    )
     panels = []
     for label, groups in shown.items():
         items = [[_bar(names[place], known[label][place], counts[place]) for place in part] for part in groups]
@@ -48,11 +50,11 @@ def class_changes(runs: Mapping[str, Sequence[RunRecord]], styles: Mapping[str, 
     )
 
 
-def class_accuracies(run: RunRecord, half: bool = False) -> Figure:
+def class_accuracies(run: RunRecord, third: bool = False) -> Figure:
     """The accuracy of each class, lowest first."""
     title = "Accuracy by class"
     if isinstance(run.predictions, Missing):
-        return Figure(title, [], "", absent=run.predictions.why, half=half)
+        return Figure(title, [], "", absent=run.predictions.why, third=third)
     counts = np.bincount(run.predictions.labels, minlength=len(run.class_names))
     accuracy = 100 * _accuracy(run.predictions, len(counts))
     present = np.flatnonzero(counts)
@@ -60,14 +62,14 @@ def class_accuracies(run: RunRecord, half: bool = False) -> Figure:
     groups = [order] if len(order) <= _ALL else [order[:_ENDS], order[-_ENDS:]]
     items = [
         [
-            Bar(run.class_names[place], float(accuracy[place]), f"{accuracy[place]:.1f} % of {counts[place]:,} images")
+            Bar(run.class_names[place], float(accuracy[place]), f"{accuracy[place]:.1f}% of {counts[place]:,} images")
             for place in part
         ]
         for part in groups
     ]
     part = "All classes" if len(groups) == 1 else f"The {_ENDS} lowest and the {_ENDS} highest of {len(order)} classes"
     chart = bars(items, "top-1 %", ".1f", "m1", "Test accuracy by class", (0, 100))
-    return Figure(title, [Panel(chart, "")], f"{part}. {_sizes(counts)}.", half=half)
+    return Figure(title, [Panel(chart, "")], f"{part}. {_sizes(counts)}.", third=third)
 
 
 def _by_seed(runs: Sequence[RunRecord]) -> dict[int, Predicted]:

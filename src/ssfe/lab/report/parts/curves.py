@@ -45,30 +45,26 @@ def run_curves(run: RunRecord) -> Figure:
         return Figure("Training", [], "", absent=run.curves.why)
     shown = (
         ("Top-1", "%", 100.0, (("validation", "m1", "val_top1"), ("training", "m0", "train_top1"))),
-        ("Training loss", "", 1.0, (("training loss", "m0", "train_loss"),)),
-        ("Validation NLL", "", 1.0, (("validation NLL", "m1", "val_nll"),)),
+        ("Loss", "", 1.0, (("validation NLL", "m1", "val_nll"), ("training loss", "m0", "train_loss"))),
         ("Pretext accuracy", "%", 100.0, (("pretext accuracy", "m0", "train_pretext"),)),
     )
     panels = []
     for title, unit, scale, columns in shown:
         curves = [
-            curve
-            for name, style, column in columns
-            if (curve := _curve(name, style, [run], column, scale)) is not None
+            curve for name, style, column in columns if (curve := _curve(name, style, [run], column, scale)) is not None
         ]
         if curves:
             panels.append(Panel(lines(curves, unit, f"{title} by epoch", unit), title))
     return Figure(
         title="Training",
         panels=panels,
-        caption="Training values are of augmented images, while the weights still change; pretext accuracy is the "
-        "share of views whose transformation is recognised.",
+        caption="Training: on augmented images while the weights still change, with the method's own loss. Validation: "
+        "on images held out, after each epoch, with NLL as loss. Pretext accuracy: views whose transformation is "
+        "recognised.",
         legend={"training": "m0", "validation": "m1"},
     )
 
 
 def _curve(label: str, style: str, runs: Sequence[RunRecord], column: str, scale: float) -> Curve | None:
     known = [run.curves for run in runs if not isinstance(run.curves, Missing)]
-    return over_seeds(
-        label, style, [(curves["epoch"], scale * curves[column]) for curves in known if column in curves]
-    )
+    return over_seeds(label, style, [(curves["epoch"], scale * curves[column]) for curves in known if column in curves])

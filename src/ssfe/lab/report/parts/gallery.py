@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ssfe.lab.data import Preprocessing, load_run_test
 from ssfe.lab.errors import UserError
+from ssfe.lab.models.build import first_line
 from ssfe.lab.report.collect import Integers, Missing, Predicted, RunRecord
 from ssfe.lab.report.gradcam import Heat, grad_cam
 from ssfe.lab.report.page import Example, Gallery, Tile
@@ -109,7 +110,10 @@ def _heat(run: RunRecord, images: Sequence[Tensor], rows: Integers) -> tuple[lis
     network, card = load_shipped(run.folder)
     inputs = _inputs(images, card.preprocessing)
     normal = card.preprocessing.normalize(inputs)
-    heat = grad_cam(network, normal, torch.from_numpy(run.predictions.classes[rows]))
+    try:
+        heat = grad_cam(network, normal, torch.from_numpy(run.predictions.classes[rows]))
+    except (RuntimeError, TypeError, ValueError) as error:  # whatever a network of any kind raises
+        raise UserError(f"Grad-CAM of {run.label} failed: {first_line(error)}") from error
     return list(inputs), heat
 
 

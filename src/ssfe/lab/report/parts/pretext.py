@@ -12,7 +12,7 @@ from ssfe.lab.report.page import Figure, Panel
 from ssfe.lab.report.parts.names import transformations
 
 
-def pretext(runs: Mapping[str, Sequence[RunRecord]], styles: Mapping[str, str], half: bool = False) -> Figure:
+def pretext(runs: Mapping[str, Sequence[RunRecord]], styles: Mapping[str, str], third: bool = False) -> Figure:
     """A confusion matrix for each method with a pretext task, summed over its seeds."""
     panels = []
     for label, of_label in runs.items():
@@ -28,7 +28,9 @@ def pretext(runs: Mapping[str, Sequence[RunRecord]], styles: Mapping[str, str], 
     absent = ""
     if not panels:
         without = methods <= {"plain", "discard", "dropout"}
-        absent = "no method here has a pretext task" if without else "result.json holds no confusion of the pretext task"
+        absent = (
+            "no method here has a pretext task" if without else "result.json holds no confusion of the pretext task"
+        )
     return Figure(
         title="Pretext task",
         panels=panels,
@@ -36,7 +38,7 @@ def pretext(runs: Mapping[str, Sequence[RunRecord]], styles: Mapping[str, str], 
         "the row. " + _meaning(methods),
         size="small",
         absent=absent,
-        half=half,
+        third=third,
     )
 
 
