@@ -17,9 +17,11 @@ from ssfe import __version__
 from ssfe.cli.arguments import normalise
 from ssfe.cli.compare import compare_parser, run_compare
 from ssfe.cli.parsers import PARSERS, switches
+from ssfe.cli.report import report
 from ssfe.cli.tables import evaluation_table, print_result
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
+from ssfe.lab.report.write import write_report
 from ssfe.lab.run.evaluate import evaluate
 from ssfe.lab.run.folder import RunFolder, read_yaml
 from ssfe.lab.run.options import check_same
@@ -33,6 +35,7 @@ HELP = f"""ssfe {__version__}: Self-supervised Feature Enhancement for image cla
   ssfe compare [DATA]             train methods side by side, over seeds, and tell what differs
   ssfe evaluate RUN [DATA]        measure a trained model
   ssfe predict RUN IMAGES ...     classify images with it
+  ssfe report FOLDER              show a run or a comparison as one HTML file
 
 Each has --help.
 """
@@ -83,7 +86,7 @@ def _subcommand(name: str, rest: list[str]) -> int:
         parsed = parser.parse_args(arguments).as_dict()
         return _train(parsed, folders[-1] if folders else None)
     parsed = parser.parse_args(normalise(rest, switches(parser))).as_dict()
-    return _evaluate(parsed) if name == "evaluate" else _predict(parsed)
+    return {"evaluate": _evaluate, "predict": _predict, "report": _report}[name](parsed)
 
 
 def _sayer(console: Console) -> Callable[[str], None]:
@@ -117,6 +120,7 @@ def _train(parsed: dict[str, Any], resumed: RunFolder | None) -> int:
         print(f"ssfe: stopped; continue with: ssfe train --resume {stop.folder}", file=sys.stderr)
         return 128 + stop.number
     print_result(console, folder, result)
+    report(folder.path, say)
     return 0
 
 
@@ -153,6 +157,11 @@ def _predict(parsed: dict[str, Any]) -> int:
     if failed:
         print(f"ssfe: {len(failed)} image(s) could not be read", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _report(parsed: dict[str, Any]) -> int:
+    print(write_report(parsed["folder"], parsed["output"]))
+    return 0
 
 
 def _fail(message: str) -> int:

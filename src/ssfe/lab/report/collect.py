@@ -142,17 +142,15 @@ def _record(folder: RunFolder, result: dict[str, Any], label: str) -> RunRecord:
 
 
 def _or_missing(path: Path, read: Callable[[Path], Content]) -> Content | Missing:
+    if not path.exists():
+        return Missing(f"there is no {path.name} in {path.parent}")
     try:
         return read(path)
-    except FileNotFoundError:
-        return Missing(f"there is no {path.name} in {path.parent}")
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return Missing(f"{path} is damaged")
 
 
 def _read_curves(path: Path) -> dict[str, Floats]:
-    if not path.exists():
-        raise FileNotFoundError(path)
     rows = read_metrics(path)
     if not rows:
         raise ValueError("no epochs")
