@@ -90,8 +90,8 @@ def test_long_curves_are_thinned_but_keep_their_ends() -> None:
 
 def test_colours_follow_the_order_and_the_baseline_is_grey() -> None:
     assert styles(["ssfe", "plain", "sla"]) == {"ssfe": "m1", "plain": "m0", "sla": "m2"}
-    many = styles([f"method{i}" for i in range(9)])
-    assert len(set(many.values())) == 8
+    many = styles([f"method{i}" for i in range(11)])
+    assert len(set(many.values())) == 10
 
 
 def test_every_seed_is_a_dot_and_wide_intervals_end_in_arrows() -> None:

@@ -33,9 +33,9 @@ def test_text_and_drawings_stand_out(scheme: str) -> None:
     starts = {"light": ":root {", "dark": "@media (prefers-color-scheme: dark)", "print": "@media print"}
     block = STYLE[STYLE.index(starts[scheme]) :]
     found = colours(block[: block.index("}")])
-    assert {"page", "card", "ink", "soft", "right", "wrong", *(f"m{i}" for i in range(9))} <= set(found)
+    assert {"page", "card", "ink", "soft", "right", "wrong", *(f"m{i}" for i in range(11))} <= set(found)
     for ground in (found["page"], found["card"]):
         for name in ("ink", "soft", "right", "wrong"):
             assert contrast(found[name], ground) >= 4.5, (name, ground)
-        for i in range(9):
+        for i in range(11):
             assert contrast(found[f"m{i}"], ground) >= 3, (i, ground)

@@ -182,6 +182,15 @@ def test_the_command_writes_where_it_is_told(finished_run: Path, tmp_path: Path)
     assert (tmp_path / "r.html").read_text() == write_report(finished_run).read_text()
 
 
+def test_compare_writes_it_at_the_end(finished_comparison: Path, copy_of: Copy) -> None:
+    folder = copy_of(finished_comparison)
+    (folder / "report.html").unlink(missing_ok=True)
+    typed = ("--methods", "plain,ssfe,sla", "--seeds", "2", "--epochs", "2", "--batch_size", "32", "--output", folder)
+    shown = succeed("compare", "digits", "--limit_train", "96", "--limit_test", "60", *typed).out
+    assert shown.endswith(f"Report: {folder / 'report.html'}\n")
+    assert (folder / "report.html").read_text() == write_report(finished_comparison).read_text()
+
+
 def test_mistakes_are_one_line(finished_run: Path, copy_of: Copy, tmp_path: Path) -> None:
     assert "no such folder" in complaint("report", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()

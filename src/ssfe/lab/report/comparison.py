@@ -169,11 +169,12 @@ def _facts(record: ComparisonRecord, models: Sequence[str]) -> list[str]:
     data: dict[str, Any] = record.cells[0].result["data"]
     images = data["images"]
     epochs = sorted({int(cell.result["epochs"]) for cell in record.cells})
-    budget = "equal time" if record.content.get("budget") == "time" else "equal epochs"
+    spread = "–".join(map(str, dict.fromkeys((epochs[0], epochs[-1]))))
+    budget = "equal time for all: " if record.content.get("budget") == "time" else ""
     return [
         ", ".join(models),
         count_of(len({cell.seed for cell in record.cells}), "seed"),
-        f"{budget} ({'–'.join(map(str, dict.fromkeys((epochs[0], epochs[-1]))))})",
+        f"{budget}{spread} epoch{'' if spread == '1' else 's'}",
         f"{images['train']:,} training and {images['test']:,} test images of {data['image_size']} px, "
         f"{count_of(data['classes'], 'class')}",
     ]

@@ -17,8 +17,8 @@ LARGEST = 160
 """Side in pixels to which larger images are reduced."""
 _SIDE = 100
 _HEAT_SIDE = 48
-# From purple to orange, and from nothing to nearly opaque: what is cold stays as it is.
-_RAMP = torch.tensor([[110, 40, 140], [205, 50, 110], [245, 120, 30], [255, 190, 40]]) / 255.0
+_FOG = (133, 138, 148)
+"""What a network did not look at is hidden by grey: a coloured map over a coloured image could not be told from it."""
 
 
 def picture(image: Tensor, name: str, description: str) -> Markup:
@@ -33,15 +33,11 @@ def picture(image: Tensor, name: str, description: str) -> Markup:
 
 
 def heat_over(name: str, heat: Tensor, description: str) -> Markup:
-    """The picture of that name under a heat map (h, w) in [0, 1]."""
+    """The picture of that name, clear where a heat map (h, w) in [0, 1] is high, fading into grey where it is low."""
     size = (_HEAT_SIDE, _HEAT_SIDE)
     smooth = F.interpolate(heat[None, None], size, mode="bicubic", align_corners=False)[0, 0].clamp(0, 1)
-    place = smooth * (len(_RAMP) - 1)
-    lower = place.floor().long().clamp(max=len(_RAMP) - 2)
-    share = (place - lower)[..., None]
-    colours = _RAMP[lower] * (1 - share) + _RAMP[lower + 1] * share
-    opacity = 0.6 * smooth[..., None]
-    pixels = (torch.cat([colours, opacity], -1) * 255).round().to(torch.uint8).numpy()
+    opacity = (255 * 0.92 * (1 - smooth)).round().to(torch.uint8)[..., None]
+    pixels = torch.cat([torch.tensor(_FOG, dtype=torch.uint8).expand(*size, 3), opacity], -1).numpy()
     return drawing(_SIDE, _SIDE, description, tag("use", href=f"#{name}"), _image(png(Image.fromarray(pixels))))
 
 

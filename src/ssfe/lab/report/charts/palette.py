@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-COLOURS = 8
-"""Beside the baseline's grey; style.css defines them, and repeats them with dashes beyond."""
+COLOURS = 10
+"""Beside the baseline's grey, in style.css; more methods than that begin again with the first."""
 
 
 def styles(labels: Sequence[str], baseline: str = "plain") -> dict[str, str]:
-    """The CSS class of each label: ``m0`` for the baseline, ``m1`` to ``m8`` for the others in their order."""
+    """The CSS class of each label: ``m0`` for the baseline, ``m1`` to ``m10`` for the others in their order."""
     others = [label for label in labels if label != baseline]
     named = {label: f"m{place % COLOURS + 1}" for place, label in enumerate(others)}
     return {label: named.get(label, "m0") for label in labels}

@@ -20,7 +20,7 @@ from ssfe.lab.run.model_file import load_shipped
 
 EACH = 4
 """Images shown of a kind; there are at most two kinds."""
-_HEAT = "The warm places are what spoke most for the prediction (Grad-CAM at the last feature map"
+_HEAT = "Clear is what spoke most for the prediction, grey what did not (Grad-CAM at the last feature map"
 
 
 def changed_predictions(before: Sequence[RunRecord], after: Sequence[RunRecord], prefix: str) -> Gallery:
