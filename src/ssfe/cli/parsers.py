@@ -119,7 +119,7 @@ def report_parser() -> ArgumentParser:
         usage="ssfe report FOLDER [--output FILE]",
         description="Show a run or a comparison as one HTML file.",
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="Of a run (ssfe train) or of a comparison.")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="The folder of a run, or of a comparison.")
     parser.add_argument("--output", type=Path | None, help="The file to write. Default: report.html in the folder.")
     return parser
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -23,7 +23,7 @@ class DotRow:
 
     label: str
     style: str
-    values: dict[int, float]
+    values: Mapping[int, float]
     estimate: Estimate
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -22,7 +22,7 @@ class Point:
     style: str
     cost: float
     mean: float
-    values: dict[int, float]
+    values: Mapping[int, float]
 
 
 def tradeoff(points: Sequence[Point], cost: str, value: str, description: str) -> Markup:
