@@ -19,12 +19,13 @@ import ssfe.cli
 def test_help_and_version() -> None:
     for arguments in ([], ["-h"], ["--help"]):
         shown = succeed(*arguments).out
-        assert all(f"ssfe {name}" in shown for name in ("train", "evaluate", "predict", "compare", "export"))
+        names = ("train", "evaluate", "predict", "report", "compare", "export")
+        assert all(f"ssfe {name}" in shown for name in names)
     assert succeed("--version").out == f"ssfe {ssfe.__version__}\n"
 
 
 def test_an_unknown_command_names_the_known() -> None:
-    assert complaint("trian").endswith("'trian': use one of train, evaluate, predict, compare, export")
+    assert complaint("trian").endswith("'trian': use one of train, evaluate, predict, report, compare, export")
 
 
 def test_train_says_what_it_does_and_what_came_out(elsewhere: Path) -> None:
@@ -40,8 +41,22 @@ def test_train_says_what_it_does_and_what_came_out(elsewhere: Path) -> None:
         assert f"{result['test'][reading]['ece']:.3f}" in row
     assert f"Pretext task (which channels are missing?): {result['test']['pretext']['top1']:.1%} right" in shown
     assert "Next: ssfe predict runs/digits-cifar_resnet20-ssfe-seed0 IMAGE ..." in shown
+    assert shown.endswith("Report: runs/digits-cifar_resnet20-ssfe-seed0/report.html\n")
+    assert (folder / "report.html").exists()
     succeed("train", *SMALL, "--epochs", "1", "--progress", "none")
     assert (elsewhere / "runs" / "digits-cifar_resnet20-ssfe-seed0-2" / "result.json").exists()
+
+
+def test_a_report_that_fails_costs_a_line_and_not_the_run(elsewhere: Path) -> None:
+    succeed("train", *SMALL, "--epochs", "1", "--output", "run")
+    (elsewhere / "run" / "report.html").unlink()
+    (elsewhere / "run" / "report.html").mkdir()
+    ended = command.ssfe("train", "--resume", "run")
+    assert ended.code == 0
+    assert "run is finished already" in ended.out
+    assert ended.err.startswith("ssfe: no report (cannot write run/report.html: ")
+    assert ended.err.endswith("all results are there, and ssfe report run makes it\n")
+    assert not list((elsewhere / "run").glob("*.unfinished"))
 
 
 def test_progress_none_prints_no_epochs(elsewhere: Path) -> None:

@@ -18,9 +18,11 @@ from ssfe.cli.arguments import normalise
 from ssfe.cli.compare import compare_parser, run_compare
 from ssfe.cli.export import export_parser, run_export
 from ssfe.cli.parsers import PARSERS, switches
+from ssfe.cli.report import report
 from ssfe.cli.tables import evaluation_table, print_result
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
+from ssfe.lab.report.write import write_report
 from ssfe.lab.run.evaluate import evaluate
 from ssfe.lab.run.folder import RunFolder, read_yaml
 from ssfe.lab.run.options import check_same
@@ -35,6 +37,7 @@ HELP = f"""ssfe {__version__}: Self-supervised Feature Enhancement for image cla
   ssfe evaluate RUN [DATA]        measure a trained model
   ssfe predict RUN IMAGES ...     classify images with it
   ssfe export RUN --format NAME   write it as safetensors, torch-export, onnx or hf (a Hugging Face folder)
+  ssfe report FOLDER              show a run or a comparison as one HTML file
 
 Each has --help.
 """
@@ -85,9 +88,7 @@ def _subcommand(name: str, rest: list[str]) -> int:
         parsed = parser.parse_args(arguments).as_dict()
         return _train(parsed, folders[-1] if folders else None)
     parsed = parser.parse_args(normalise(rest, switches(parser))).as_dict()
-    if name == "export":
-        return run_export(parsed, _sayer(Console(highlight=False)))
-    return _evaluate(parsed) if name == "evaluate" else _predict(parsed)
+    return {"evaluate": _evaluate, "predict": _predict, "report": _report, "export": _export}[name](parsed)
 
 
 def _sayer(console: Console) -> Callable[[str], None]:
@@ -121,6 +122,7 @@ def _train(parsed: dict[str, Any], resumed: RunFolder | None) -> int:
         print(f"ssfe: stopped; continue with: ssfe train --resume {stop.folder}", file=sys.stderr)
         return 128 + stop.number
     print_result(console, folder, result)
+    report(folder.path, say)
     return 0
 
 
@@ -157,6 +159,15 @@ def _predict(parsed: dict[str, Any]) -> int:
     if failed:
         print(f"ssfe: {len(failed)} image(s) could not be read", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _report(parsed: dict[str, Any]) -> int:
+    print(write_report(parsed["folder"], parsed["output"]))
+    return 0
+
+
+def _export(parsed: dict[str, Any]) -> int:
+    return run_export(parsed, _sayer(Console(highlight=False)))
 
 
 def _fail(message: str) -> int:

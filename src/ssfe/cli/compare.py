@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssfe.cli.parsers import OneLineParser
+from ssfe.cli.report import report
 from ssfe.lab.compare.compare import Comparison, compare
 from ssfe.lab.compare.markdown import HEADER, table_cells
 from ssfe.lab.compare.runner import ComparisonStopped
@@ -69,6 +70,7 @@ def run_compare(parsed: dict[str, Any], console: Console, say: Callable[[str], N
     for table in comparison_tables(comparison):
         console.print(table, crop=False, width=max(console.width, 100))
     console.print(f"{comparison.folder / 'results.md'}, {comparison.folder / 'results.json'}", soft_wrap=True)
+    report(comparison.folder, say)
     for failure in comparison.failures:
         print(f"ssfe: {failure.cell.name} failed: {failure.reason}", file=sys.stderr)
     return 1 if comparison.failures else 0

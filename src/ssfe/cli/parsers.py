@@ -112,6 +112,18 @@ def predict_parser() -> ArgumentParser:
     return parser
 
 
+def report_parser() -> ArgumentParser:
+    """``ssfe report``."""
+    parser = OneLineParser(
+        prog="ssfe report",
+        usage="ssfe report FOLDER [--output FILE]",
+        description="Show a run or a comparison as one HTML file.",
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="The folder of a run, or of a comparison.")
+    parser.add_argument("--output", type=Path | None, help="The file to write. Default: report.html in the folder.")
+    return parser
+
+
 def _machine_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int | None, help="Processes that load images. Default: one per core, up to 8."
@@ -129,4 +141,5 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "train": train_parser,
     "evaluate": evaluate_parser,
     "predict": predict_parser,
+    "report": report_parser,
 }

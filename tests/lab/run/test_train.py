@@ -30,6 +30,8 @@ def test_the_run_folder_holds_these_files_and_no_others(finished: Path) -> None:
         "config.yaml",
         "metrics.csv",
         "result.json",
+        "predictions.csv",
+        "report.html",
         "model.safetensors",
         "model.json",
         "checkpoints/last.ckpt",
@@ -41,13 +43,25 @@ def test_no_file_asks_to_be_trusted(finished: Path) -> None:
     loaders: dict[str, Any] = {
         ".yaml": lambda path: yaml.safe_load(path.read_text()),
         ".json": read_json,
-        ".csv": metrics_without_time,
+        ".csv": read_rows,
+        ".html": html_without_script,
         ".safetensors": safetensors.torch.load_file,
         ".ckpt": lambda path: torch.load(path, weights_only=True),
     }
     for path in finished.rglob("*"):
         if path.is_file():
             assert loaders[path.suffix](path)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def html_without_script(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    assert "<script" not in text
+    return text
 
 
 def test_the_result_tells_everything(finished: Path) -> None:

@@ -17,7 +17,7 @@ from ssfe.lab.data.folder import read_folder
 from ssfe.lab.data.hub import PREFIX, read_hub
 from ssfe.lab.data.memory import hold, look
 from ssfe.lab.data.source import Source
-from ssfe.lab.data.splits import DataSplits, ImageSplit
+from ssfe.lab.data.splits import DataSplits, ImageSplit, LazyImages
 from ssfe.lab.data.torchvision_read import read_torchvision
 from ssfe.lab.data.torchvision_sets import TORCHVISION_SETS
 from ssfe.lab.errors import UserError
@@ -53,6 +53,18 @@ def load_data(data: str, options: DataOptions, *, seed: int) -> DataSplits:
     """
     check_options(options)
     return assemble(_read(data, options), options, seed=seed)
+
+
+def load_run_test(data: str, options: DataOptions, *, seed: int) -> ImageSplit:
+    """The test images of ``load_data`` with the same arguments, decoded on access: for a look at a few of them.
+
+    Raises UserError as ``load_data`` does.
+    """
+    source = with_test(_read(data, options))
+    assert source.train is not None
+    assert source.test is not None
+    test, _ = limited(source.test, options.limit_test, "limit_test", seed)
+    return test.decoded_as("L" if look(source.train).channels == 1 else "RGB") if isinstance(test, LazyImages) else test
 
 
 def load_test(data: str, options: DataOptions, *, seed: int, classes: tuple[str, ...]) -> TestImages:

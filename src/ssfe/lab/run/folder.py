@@ -4,6 +4,7 @@ config.yaml        every option, resolved; fed back with --config it gives the s
 metrics.csv        a row per epoch
 result.json        what came out
 predictions.csv    what the shipped model says of each test image
+report.html        all of it to look at, one file
 model.safetensors  the weights of the stock network to ship
 model.json         how to build that network, its class names and its preprocessing
 checkpoints/       last.ckpt, from which --resume continues, and images.json, what it was trained on

@@ -1,0 +1,137 @@
+"""From a comparison to the page that shows it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from ssfe.lab.compare.markdown import HEADER, table_cells
+from ssfe.lab.compare.summary import BASELINE, Row, summarise
+from ssfe.lab.report.charts.palette import styles
+from ssfe.lab.report.collect import ComparisonRecord, RunRecord
+from ssfe.lab.report.page import Block, Note, Page, Part, Table, TableRow
+from ssfe.lab.report.parts.about import about, typed_options
+from ssfe.lab.report.parts.accuracy import accuracies
+from ssfe.lab.report.parts.calibration import calibration
+from ssfe.lab.report.parts.classes import class_changes
+from ssfe.lab.report.parts.curves import compared_curves
+from ssfe.lab.report.parts.gallery import changed_predictions
+from ssfe.lab.report.parts.names import count_of, short_name
+from ssfe.lab.report.parts.pretext import pretext
+
+Runs = dict[str, list[RunRecord]]
+
+
+def comparison_page(record: ComparisonRecord) -> Page:
+    """The page of a comparison."""
+    models, labels, _ = _asked(record)
+    coloured = styles(labels, BASELINE)
+    rows = summarise(record.content["cells"], record.content.get("step_ratios"))
+    parts = [Part("", _failures(record))]
+    for place, model in enumerate(models):
+        runs: Runs = {
+            label: [cell for cell in record.cells if cell.label == label and cell.result["model"] == model]
+            for label in labels
+        }
+        present = {label: of_label for label, of_label in runs.items() if of_label}
+        own = [row for row in rows if row.model == model]
+        if not own:
+            continue
+        blocks = _blocks(present, own, coloured, f"i{place}")
+        parts.append(Part(model if len(models) > 1 else "", blocks))
+    machine = record.cells[0].result["machine"] if record.cells else {}
+    own_options = {k: v for k, v in record.content["options"].items() if k not in ("model", "method")}
+    parts.append(Part("", [about(_command(record), own_options, machine)]))
+    return Page(
+        kind="Comparison",
+        title=f"{_listed(labels)} on {short_name(record.content['data'])}",
+        facts=_facts(record, models),
+        numbers=[],
+        parts=[part for part in parts if part.blocks],
+    )
+
+
+def _blocks(runs: Runs, rows: Sequence[Row], coloured: dict[str, str], prefix: str) -> list[Block]:
+    shipped = [row for row in rows if row.shipped]
+    blocks: list[Block] = [
+        _table(rows, coloured),
+        accuracies(runs, shipped, coloured),
+        compared_curves(runs, coloured),
+        calibration(runs, coloured),
+        pretext(runs, coloured),
+        class_changes(runs, coloured, BASELINE),
+    ]
+    other = _looked_at(runs)
+    if BASELINE in runs and other is not None:
+        blocks.append(changed_predictions(runs[BASELINE], runs[other], prefix))
+    return blocks
+
+
+def _looked_at(runs: Runs) -> str | None:
+    """The method whose changes are shown image by image: ssfe, else a variant of it, else the first one."""
+    others = [label for label in runs if label != BASELINE]
+    ranked = sorted(others, key=lambda label: (label != "ssfe", runs[label][0].result["method"] != "ssfe"))
+    return ranked[0] if ranked else None
+
+
+def _table(rows: Sequence[Row], coloured: dict[str, str]) -> Table:
+    def written(row: Row) -> TableRow:
+        name, *rest = table_cells(row)
+        return TableRow((name.replace(" (not shipped)", ""), *rest), coloured[row.method], strong=row.shipped)
+
+    return Table(
+        title="Results",
+        header=HEADER,
+        rows=[written(row) for row in rows if row.shipped],
+        caption="Shipped models on the test images: mean and 95% interval over seeds (Student's t). Differences to "
+        "plain are paired by seed, in points; p of the paired t-test, corrected over the methods (Holm). NLL in nats. "
+        "Step: time of a training step as a ratio to plain, measured in alternation.",
+        more=[written(row) for row in rows if not row.shipped],
+        more_title="Other ways to predict, not shipped",
+    )
+
+
+def _failures(record: ComparisonRecord) -> list[Block]:
+    failed = [f"{failure['cell']}: {failure['reason']}" for failure in record.content.get("failures", [])]
+    return [Note("Failed, and not in what follows", failed)] if failed else []
+
+
+def _facts(record: ComparisonRecord, models: Sequence[str]) -> list[str]:
+    if not record.cells:
+        return []
+    data: dict[str, Any] = record.cells[0].result["data"]
+    images = data["images"]
+    epochs = sorted({int(cell.result["epochs"]) for cell in record.cells})
+    spread = "–".join(map(str, dict.fromkeys((epochs[0], epochs[-1]))))
+    budget = "equal time for all: " if record.content.get("budget") == "time" else ""
+    return [
+        ", ".join(models),
+        count_of(len({cell.seed for cell in record.cells}), "seed"),
+        f"{budget}{spread} epoch{'' if spread == '1' else 's'}",
+        f"{images['train']:,} training and {images['test']:,} test images of {data['image_size']} px, "
+        f"{count_of(data['classes'], 'class')}",
+    ]
+
+
+def _command(record: ComparisonRecord) -> str:
+    """A command that makes this comparison."""
+    options = record.content["options"]
+    models, labels, seeds = _asked(record)
+    own = ["--methods", shlex.quote(",".join(labels)), "--models", shlex.quote(",".join(models)), f"--seeds {seeds}"]
+    own += ["--budget time"] if record.content.get("budget") == "time" else []
+    return " ".join(["ssfe compare", *typed_options(options, own, without={"model", "method"})])
+
+
+def _asked(record: ComparisonRecord) -> tuple[list[str], list[str], int]:
+    """Models, labels and the number of seeds, those of failed cells among them."""
+    cells = [(str(cell.result["model"]), cell.label, cell.seed) for cell in record.cells]
+    for failure in record.content.get("failures", []):
+        model, label, _, seed = str(failure["cell"]).split()  # as Cell.name writes it
+        cells.append((model, label, int(seed)))
+    models, labels, seeds = (list(dict.fromkeys(column)) for column in zip(*cells, strict=True)) if cells else ([],) * 3
+    return models, labels, len(seeds)
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(labels) if len(labels) <= 5 else f"{len(labels)} methods"

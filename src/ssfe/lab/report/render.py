@@ -1,0 +1,32 @@
+"""From a page to HTML: one file with its styles, drawings and images inside, and no script."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ssfe import __version__
+from ssfe.lab.report.page import Page
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+"""The page's Content-Security-Policy: a browser fetches nothing, and runs no script, whatever the page holds."""
+
+
+def render(page: Page) -> str:
+    """The HTML of the page."""
+    environment = _environment()
+    style = Markup(environment.get_template("style.css").render())
+    return environment.get_template("page.html.j2").render(page=page, style=style, policy=POLICY, version=__version__)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("ssfe.lab.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
