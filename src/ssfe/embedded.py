@@ -34,14 +34,21 @@ class EmbeddedClassifier(JointClassifier):
         """
         if not self.training:
             return self._stock_product(x)
+        self._enter()
+        self._sampled = self._sample_views(x)
+        return self._stacked_views(x, self._sampled)
+
+    def _enter(self) -> None:
         if not self._expected:
             raise RuntimeError(
                 "the joint classifier was called outside its network's forward, or more than once in it: in training "
                 "mode call model(images), not its parts (forward_features, forward_head)"
             )
         self._expected = False
-        self._sampled = self._sample_views(x)
-        return self._stacked_views(x, self._sampled)
+
+    def _packs(self) -> bool:
+        """Whether the network's output is packed into JointLogits."""
+        return self.training
 
     def announce(self, network: nn.Module, args: tuple[Any, ...]) -> None:
         """Forward pre-hook of the network: its own call is under way, and calls this module once."""
@@ -55,7 +62,7 @@ class EmbeddedClassifier(JointClassifier):
             RuntimeError: if the network has another classifier by now.
         """
         self._expected = False
-        if not self.training:
+        if not self._packs():
             return output
         sampled, self._sampled = self._sampled, None
         width = self.num_classes * self.transforms
