@@ -109,7 +109,13 @@ def checkpointed() -> nn.Module:
             ValueError,
             r"'split' \(Split\) of Lists cannot be: it returns a list of 2, not one tens",
         ),
-        (DeepNet, "layer1.0.conv", None, ValueError, "'layer1.0.conv' of DeepNet does not hold: .*residual .*'layer1'"),
+        (
+            DeepNet,
+            "layer1.0.conv",
+            None,
+            ValueError,
+            "'layer1.0.conv' of DeepNet does not hold: .*residual .*'layer1.0' for one",
+        ),
         (Pairs, "layer1", None, ValueError, "1 rows for 2 images|does not hold"),
         (compiled_part, "layer1.0", None, TypeError, "'layer1' is compiled already, .* tap 'layer1.0': enhance first"),
         (compiled_child, "layer1", None, TypeError, "'layer1' is compiled already"),
@@ -135,7 +141,11 @@ def test_refused_at_once(make: Any, tap: Any, transform: Any, error: type[Except
     ("name", "tap", "message"),
     [
         ("hrnet_w18_small", "stage4", r"'stage4' \(SequentialList\) of HighResolutionNet cannot be: .*a list of 4"),
-        ("xception41", "blocks.11", "XceptionAligned"),
+        (
+            "xception41",
+            "blocks.11.stack.act3",
+            "'blocks.11.stack.act3' of XceptionAligned does not hold: .*'blocks.11' for one",
+        ),
     ],
 )
 def test_networks_known_for_it(name: str, tap: str, message: str) -> None:

@@ -11,8 +11,8 @@ from ssfe.surgery import replace_module
 from ssfe.tap import Tap, find_tap
 from ssfe.tapped import TappedClassifier
 from ssfe.taps import stages
-from ssfe.transformation import FeatureShape, Transformation
-from ssfe.trial import evaluating, example_for, run, shapes_at
+from ssfe.transformation import Transformation
+from ssfe.trial import evaluating, example_for, first_line, run, shapes_at
 
 Hook = tuple[str, str, int]
 """Qualified name of the module that holds a hook, the table it is in, and its key there."""
@@ -49,10 +49,10 @@ def attach_tap(
     example: Tensor | None,
     **options: Any,
 ) -> None:
-    """Replace the classifier by one for the views of the tap, and try the whole on two images.
+    """Replace the classifier by one for the views of the tap, after trying the whole on two images.
 
     Args:
-        network: stock. Changed in place; left as it was if anything is raised.
+        network: stock. Changed in place, unless anything is raised.
         classifier: its qualified name and layer.
         tap: qualified name of the module to tap.
         transformation: what makes the views.
@@ -63,78 +63,98 @@ def attach_tap(
         ValueError: if the tap or the options cannot be, saying what was seen and what would do.
         TypeError: if the tapped module, or one that holds it, is compiled.
     """
-    module = find_tap(network, tap)
-    _check_place(network, tap, module, classifier)
-    stock = classifier[1]
+    _check_place(network, tap, classifier)
     with evaluating(network):
         images = example_for(network, example)
-        shape = _shape_at(network, tap, module, classifier, images)
-        made = Tap(tap, transformation, shape, stock.get_parameter("weight").device)
-        joint = TappedClassifier.from_classifier(stock, made, **options)  # type: ignore[arg-type]
-    attach(network, stock, joint)
-    try:
-        _try(network, joint, images)
-    except Exception as error:
-        remove_hooks(network, hooks_of(network, joint))
-        replace_module(network, joint, stock)
-        raise ValueError(
-            f"the tap {tap!r} of {type(network).__name__} does not hold: views made there do not come through the rest "
-            f"of the network ({_first_line(error)}). As in the middle of a residual block, features of all views may "
-            f"meet features of the images alone: tap a whole block or stage{_hint(network, tap, images)}"
-        ) from error
-    joint.train(stock.training)
+        joint = _joint_classifier(network, classifier, tap, transformation, images, options)
+        reason = _refusal(network, classifier[1], joint, images)
+        if reason is not None:
+            nearest = _nearest(network, classifier, tap, transformation, images)
+            instead = f", {nearest!r} for one" if nearest else _stages(network, tap, images)
+            raise ValueError(
+                f"the tap {tap!r} of {type(network).__name__} does not hold: views made there do not come through the "
+                f"rest of the network ({reason}). As inside a residual block, the features of all views may meet "
+                f"others of the images alone: tap a whole block or stage{instead}"
+            )
+    attach(network, classifier[1], joint.train(classifier[1].training))
 
 
-def _check_place(network: nn.Module, tap: str, module: nn.Module, classifier: tuple[str, nn.Module]) -> None:
+def _check_place(network: nn.Module, tap: str, classifier: tuple[str, nn.Module]) -> None:
     name, stock = classifier
-    if any(part is stock for part in module.modules()):
+    if any(part is stock for part in find_tap(network, tap).modules()):
         raise ValueError(
             f"the tap {tap!r} is or holds the classifier {name!r}: leave tap out to disturb the classifier's input, or "
             "name an earlier module"
         )
-    parts = tap.split(".")
-    for depth in range(1, len(parts) + 1):
-        part = network.get_submodule(".".join(parts[:depth]))
+    for path in [*_ancestors(tap), tap]:
+        part = network.get_submodule(path)
         if hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None:
             raise TypeError(
-                f"{'.'.join(parts[:depth])!r} is compiled already, and would not call the hook of the tap {tap!r}: "
-                "enhance first, then compile"
+                f"{path!r} is compiled already, and would not call the hook of the tap {tap!r}: enhance first, then "
+                "compile"
             )
 
 
-def _shape_at(
-    network: nn.Module, tap: str, module: nn.Module, classifier: tuple[str, nn.Module], images: Tensor
-) -> FeatureShape:
+def _joint_classifier(
+    network: nn.Module,
+    classifier: tuple[str, nn.Module],
+    tap: str,
+    transformation: Transformation,
+    images: Tensor,
+    options: dict[str, Any],
+) -> TappedClassifier:
     name, stock = classifier
+    module = network.get_submodule(tap)
     shapes = shapes_at(network, {tap: module, name: stock}, images)
     shape = shapes[tap]
     if isinstance(shape, str):
         raise ValueError(
             f"the tap {tap!r} ({type(module).__name__}) of {type(network).__name__} cannot be: {shape}"
-            f"{_hint(network, tap, images)}"
+            f"{_stages(network, tap, images)}"
         )
     if list(shapes) != [tap, name]:
         raise ValueError(f"the tap {tap!r} comes after the classifier {name!r}: name a module before it")
-    return shape
+    made = Tap(tap, transformation, shape, stock.get_parameter("weight").device)
+    return TappedClassifier.from_classifier(stock, made, **options)  # type: ignore[arg-type]
 
 
-def _try(network: nn.Module, joint: TappedClassifier, images: Tensor) -> None:
+def _refusal(network: nn.Module, stock: nn.Module, joint: TappedClassifier, images: Tensor) -> str | None:
+    """Why the network cannot run with this joint classifier, or None if it can."""
     views = joint.views
-    with evaluating(network):
-        joint.training, joint.views = True, "all"
+    attach(network, stock, joint)
+    joint.training, joint.views = True, "all"
+    try:
+        run(network, images)
+    except Exception as error:  # whatever a network makes of more rows than it expects
+        return first_line(error)
+    finally:
+        joint.views = views
+        joint.tap.done()
+        remove_hooks(network, hooks_of(network, joint))
+        replace_module(network, joint, stock)
+    return None
+
+
+def _nearest(
+    network: nn.Module, classifier: tuple[str, nn.Module], tap: str, transformation: Transformation, images: Tensor
+) -> str | None:
+    """The smallest module that holds the tapped one and can be tapped."""
+    for path in reversed(_ancestors(tap)):
         try:
-            run(network, images)
-        finally:
-            joint.views = views
-            joint.tap.done()
+            joint = _joint_classifier(network, classifier, path, transformation, images, {})
+        except ValueError:
+            continue
+        if _refusal(network, classifier[1], joint, images) is None:
+            return path
+    return None
 
 
-def _hint(network: nn.Module, tap: str, images: Tensor) -> str:
+def _ancestors(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+def _stages(network: nn.Module, tap: str, images: Tensor) -> str:
     """Other places, if any are known."""
-    with evaluating(network):
-        names = [name for name in stages(network, images) if name != tap]
+    names = [name for name in stages(network, images) if name != tap]
     return f"; its stages are {', '.join(map(repr, names[-4:]))}" if names else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:200]

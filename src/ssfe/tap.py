@@ -24,7 +24,10 @@ def find_tap(network: nn.Module, name: str) -> nn.Module:
     if name in modules and name:
         return modules[name]
     depth = name.count(".") + 1
-    near = difflib.get_close_matches(name, modules, 3) or [key for key in modules if key and key.count(".") < depth][:8]
+    near = (
+        difflib.get_close_matches(name, [key for key in modules if key], 3)
+        or [key for key in modules if key and key.count(".") < depth][:8]
+    )
     raise ValueError(
         f"{type(network).__name__} has no module {name!r} to tap: is it {' or '.join(map(repr, near))}?"
         if near

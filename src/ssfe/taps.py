@@ -12,7 +12,7 @@ def stages(network: nn.Module, images: Tensor) -> dict[str, FeatureShape]:
     """The modules that end a stage, in the order of the forward pass, and the shapes of their outputs.
 
     Taken from the ``feature_info`` that timm's networks carry; else the network's children, and those of its
-    containers, that return a map or tokens, the last of each shape.
+    containers, that return a map or tokens; of layers in a row without parts of their own the last of each shape.
 
     Args:
         network: in evaluation mode.
@@ -23,8 +23,9 @@ def stages(network: nn.Module, images: Tensor) -> dict[str, FeatureShape]:
         return known
     shapes = _maps(network, _children(network), images)
     names = list(shapes)
-    last = [name for name, after in zip(names, [*names[1:], ""], strict=True) if shapes.get(after) != shapes[name]]
-    return {name: shapes[name] for name in last}
+    pairs = zip(names, [*names[1:], ""], strict=True)
+    leaves = {name for name in names if not list(network.get_submodule(name).children())}
+    return {name: shapes[name] for name, after in pairs if name not in leaves or shapes.get(after) != shapes[name]}
 
 
 def _maps(network: nn.Module, modules: dict[str, nn.Module], images: Tensor) -> dict[str, FeatureShape]:

@@ -30,15 +30,14 @@ def example_for(network: nn.Module, example: Tensor | None = None) -> Tensor:
         ValueError: if the network takes none of these.
     """
     weight = next(network.parameters())
-    dtype = weight.dtype if example is None else example.dtype
     shapes = _known_shapes(network) if example is None else [tuple(example.shape[1:])]
     devices = [torch.device("meta"), *([] if weight.is_meta else [weight.device])]
     for device, shape in itertools.product(devices, shapes):
-        images = torch.zeros(2, *shape, dtype=dtype, device=device)
+        images = torch.zeros(2, *shape, dtype=weight.dtype, device=device)
         try:
             run(network, images)
         except Exception as error:  # whatever a network makes of images that it does not take
-            reason = _first_line(error)
+            reason = first_line(error)
         else:
             return images
     tried = " or ".join(str((2, *shape)) for shape in shapes)
@@ -153,5 +152,6 @@ def _known_shapes(network: nn.Module) -> list[tuple[int, ...]]:
     return [(channels, *own[1:]), *guessed] if own else guessed
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none; 200 characters at most."""
     return (str(error).strip().partition("\n")[0] or type(error).__name__)[:200]

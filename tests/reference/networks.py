@@ -71,6 +71,7 @@ class DeepNet(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(3, channels, 3, 2, 1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
         self.layer1 = nn.Sequential(Residual(channels), Residual(channels))
         self.layer2 = nn.Sequential(Residual(channels), nn.Dropout(dropout))
+        self.conv_head = conv_head
         self.fc = nn.Conv2d(channels, classes, 1) if conv_head else nn.Linear(channels, classes)
 
     def forward_features(self, images: Tensor) -> Tensor:
@@ -78,9 +79,7 @@ class DeepNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.forward_features(images)
-        if isinstance(self.fc, nn.Linear):
-            return self.fc(features.mean((2, 3)))
-        return self.fc(features).mean((2, 3))
+        return self.fc(features).mean((2, 3)) if self.conv_head else self.fc(features.mean((2, 3)))
 
 
 class ChannelsLastNet(nn.Module):
