@@ -189,7 +189,7 @@ def test_a_network_that_changes_later() -> None:
     with pytest.raises(RuntimeError, match=r"'layer1' \(Sequential\) was called twice in one forward pass"):
         model(images())
     model = enhance(DeepNet(), RegionDiscard(), tap="layer1", example=EXAMPLE).train()
-    with pytest.raises(ValueError, match="tap 'layer1': RegionDiscard.* at least 2 x 2, not 1 x 1"):
+    with pytest.raises(ValueError, match=r"tap 'layer1': RegionDiscard.* at least 2 x 2, not 1 x 1"):
         model(images(size=2))
 
 
