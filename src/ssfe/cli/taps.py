@@ -1,0 +1,62 @@
+"""``ssfe taps``: where a network can be tapped, and what that costs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+from rich.table import Table
+
+from ssfe.cli.parsers import OneLineParser
+from ssfe.lab.taps import TapRow, network_taps
+
+
+def taps_parser() -> ArgumentParser:
+    """``ssfe taps``."""
+    parser = OneLineParser(
+        prog="ssfe taps",
+        usage="ssfe taps MODEL [--image-size S] [--transforms M] [--json]",
+        description="List the places of a network where features can be disturbed, and what training costs there.",
+    )
+    parser.add_argument("model", type=str, metavar="MODEL", help="A network, as for ssfe train --model.")
+    parser.add_argument("--image_size", type=int | None, help="Side of the images, in pixels. Default: the network's.")
+    parser.add_argument("--transforms", type=int, default=4, help="M: how many views.")
+    parser.add_argument("--json", type=bool, default=False, help="Print JSON instead of a table.")
+    return parser
+
+
+def run_taps(parsed: dict[str, Any]) -> int:
+    """Print the taps of ``parsed["model"]``."""
+    model, transforms = parsed["model"], parsed["transforms"]
+    size, rows = network_taps(model, parsed["image_size"], transforms)
+    if parsed["json"]:
+        taps = [row.to_dict() for row in rows]
+        print(json.dumps({"model": model, "image_size": size, "transforms": transforms, "taps": taps}, indent=2))
+        return 0
+    console = Console(highlight=False)
+    console.print(_table(f"{model}, {size} px, M={transforms}", rows))
+    for row in rows:
+        if row.reason:
+            console.print(row.reason, markup=False, soft_wrap=True)
+    console.print(
+        "Cost: FLOPs of training with all views, as a multiple of plain training; with --views sampled it is 1.",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _table(title: str, rows: list[TapRow]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name in ("tap", "features", "layout"):
+        table.add_column(name)
+    table.add_column("cost", justify="right")
+    for name in ("folds", "transformations"):
+        table.add_column(name)
+    for row in rows:
+        cost = "-" if row.relative_flops is None else f"{row.relative_flops:.3f}"
+        shape = " x ".join(map(str, row.shape))
+        tap = row.tap or "(default: the classifier's input)"
+        table.add_row(tap, shape, row.layout, cost, ", ".join(row.folds) or "-", ", ".join(row.fits) or "-")
+    return table
