@@ -86,7 +86,7 @@ def _check_place(network: nn.Module, tap: str, classifier: tuple[str, nn.Module]
             f"the tap {tap!r} is or holds the classifier {name!r}: leave tap out to disturb the classifier's input, or "
             "name an earlier module"
         )
-    for path in [*_ancestors(tap), tap]:
+    for path in [*ancestors(tap), tap]:
         part = network.get_submodule(path)
         if hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None:
             raise TypeError(
@@ -139,7 +139,7 @@ def _nearest(
     network: nn.Module, classifier: tuple[str, nn.Module], tap: str, transformation: Transformation, images: Tensor
 ) -> str | None:
     """The smallest module that holds the tapped one and can be tapped."""
-    for path in reversed(_ancestors(tap)):
+    for path in reversed(ancestors(tap)):
         try:
             joint = _joint_classifier(network, classifier, path, transformation, images, {})
         except ValueError:
@@ -149,7 +149,8 @@ def _nearest(
     return None
 
 
-def _ancestors(name: str) -> list[str]:
+def ancestors(name: str) -> list[str]:
+    """The qualified names of the modules that hold a module, the outermost first."""
     parts = name.split(".")
     return [".".join(parts[:depth]) for depth in range(1, len(parts))]
 

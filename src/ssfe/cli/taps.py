@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssfe.cli.parsers import OneLineParser
-from ssfe.lab.taps import TapRow, network_taps
+from ssfe.lab.taps import CLASSES, TapRow, network_taps
 
 
 def taps_parser() -> ArgumentParser:
@@ -41,7 +41,8 @@ def run_taps(parsed: dict[str, Any]) -> int:
         if row.reason:
             console.print(row.reason, markup=False, soft_wrap=True)
     console.print(
-        "Cost: FLOPs of training with all views, as a multiple of plain training; with --views sampled it is 1.",
+        f"Cost: FLOPs of training on all views with {CLASSES:,} classes, as a multiple of plain training. With "
+        "--views sampled, what follows the tap is computed once. The classifier's input is the tap of ssfe train without --tap.",
         soft_wrap=True,
     )
     return 0
@@ -50,13 +51,14 @@ def run_taps(parsed: dict[str, Any]) -> int:
 def _table(title: str, rows: list[TapRow]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
     for name in ("tap", "features", "layout"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     table.add_column("cost", justify="right")
     for name in ("folds", "transformations"):
         table.add_column(name)
     for row in rows:
         cost = "-" if row.relative_flops is None else f"{row.relative_flops:.3f}"
         shape = " x ".join(map(str, row.shape))
-        tap = row.tap or "(default: the classifier's input)"
-        table.add_row(tap, shape, row.layout, cost, ", ".join(row.folds) or "-", ", ".join(row.fits) or "-")
+        tap = row.tap or "(classifier's input)"
+        folds = "all" if "aggregated" in row.folds else ", ".join(row.folds) or "-"
+        table.add_row(tap, shape, row.layout, cost, folds, ", ".join(row.fits) or "-")
     return table

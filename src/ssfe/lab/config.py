@@ -78,8 +78,8 @@ class MethodOptions:
     """Self-supervised feature enhancement (method ssfe)"""
 
     transforms: int | None = None
-    """M: how many transformations (views) of the features the network learns to tell apart. Default: 4; for regions 5,
-    a grid of 2 x 2 and the identity view."""
+    """M: how many transformations of the features, the views, the network learns to tell apart. Default: 4; for regions
+    5, a grid of 2 x 2 and the identity view."""
     scheme: Literal["drop_group", "keep_group", "drop_fraction"] = "drop_group"
     """What a view discards: one channel group, all groups but one, or a random share of the channels."""
     groups: Literal["contiguous", "interleaved", "random"] = "contiguous"

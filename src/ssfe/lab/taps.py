@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ssfe
+from ssfe.attach import ancestors
+from ssfe.enhance import joint_classifier
 from ssfe.lab.errors import UserError
 from ssfe.lab.models import build_model, choose_model
 from ssfe.lab.models.names import check_name
 from ssfe.surgery import find_classifier
+from ssfe.tapped import TappedClassifier
 from ssfe.taps import stages
 from ssfe.trial import evaluating, example_for, run
 
@@ -106,13 +109,21 @@ def list_taps(network: nn.Module, example: Tensor, transforms: int = 4) -> list[
 def _deep_row(
     network: nn.Module, tap: str, shape: ssfe.FeatureShape, transforms: int, images: Tensor, plain: int
 ) -> TapRow:
+    """The row of a stage; where the stage's end is inside a residual block, that of the block."""
     transformation = ssfe.ChannelDiscard(transforms, identity=True)
-    try:
-        enhanced = ssfe.enhance(copy.deepcopy(network), transformation, tap=tap, example=images)
-    except ValueError as error:
-        return TapRow(tap, shape.layout, _sizes(shape), None, (), (), str(error))
-    cost = _training_flops(enhanced, images) / plain
-    return TapRow(tap, shape.layout, _sizes(shape), cost, ("single", "distilled"), _fitting(shape))
+    reason = ""
+    for path in [tap, *reversed(ancestors(tap))]:
+        try:
+            enhanced = ssfe.enhance(copy.deepcopy(network), transformation, tap=path, example=images)
+        except ValueError as error:
+            reason = reason or str(error)
+            continue
+        joint = joint_classifier(enhanced)
+        assert isinstance(joint, TappedClassifier)
+        shape = joint.tap.shape
+        cost = _training_flops(enhanced, images) / plain
+        return TapRow(path, shape.layout, _sizes(shape), cost, ("single", "distilled"), _fitting(shape))
+    return TapRow(tap, shape.layout, _sizes(shape), None, (), (), reason)
 
 
 def _classifier_row(network: nn.Module, transforms: int, images: Tensor, plain: int) -> TapRow:
