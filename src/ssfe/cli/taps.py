@@ -42,7 +42,7 @@ def run_taps(parsed: dict[str, Any]) -> int:
             console.print(row.reason, markup=False, soft_wrap=True)
     console.print(
         f"Cost: FLOPs of training on all views with {CLASSES:,} classes, as a multiple of plain training. With "
-        "--views sampled, what follows the tap is computed once. The classifier's input is the tap of ssfe train without --tap.",
+        "--views sampled, what follows the tap is computed once. The classifier's input is the default.",
         soft_wrap=True,
     )
     return 0
