@@ -34,21 +34,14 @@ class EmbeddedClassifier(JointClassifier):
         """
         if not self.training:
             return self._stock_product(x)
-        self._enter()
-        self._sampled = self._sample_views(x)
-        return self._stacked_views(x, self._sampled)
-
-    def _enter(self) -> None:
         if not self._expected:
             raise RuntimeError(
                 "the joint classifier was called outside its network's forward, or more than once in it: in training "
                 "mode call model(images), not its parts (forward_features, forward_head)"
             )
         self._expected = False
-
-    def _packs(self) -> bool:
-        """Whether the network's output is packed into JointLogits."""
-        return self.training
+        self._sampled = self._sample_views(x)
+        return self._stacked_views(x, self._sampled)
 
     def announce(self, network: nn.Module, args: tuple[Any, ...]) -> None:
         """Forward pre-hook of the network: its own call is under way, and calls this module once."""
@@ -78,3 +71,7 @@ class EmbeddedClassifier(JointClassifier):
                 f"(views * B, {width}): ssfe needs a network that returns logits alone (switch off auxiliary outputs)"
             )
         return self._unstack(output, sampled)
+
+    def _packs(self) -> bool:
+        """Whether the network's output is packed into JointLogits."""
+        return self.training

@@ -49,6 +49,7 @@ class Tap(nn.Module):
 
     Attributes:
         state: what the transformation remembers (masks).
+        under_way: whether the network's own forward pass is.
         rows: how many rows the views of the forward pass under way take: views * B [+ B]; None before the tap fired.
         views: int64 (B,), the transformation of each image, where there is one view of each; else None.
 
@@ -72,7 +73,7 @@ class Tap(nn.Module):
         self.views: Tensor | None = None
         self._plan: Plan = "off"
         self._undisturbed = False
-        self._under_way = False
+        self.under_way = False
 
     def expect(self, plan: Plan, undisturbed: bool) -> None:
         """The network's forward pass begins.
@@ -82,12 +83,12 @@ class Tap(nn.Module):
             undisturbed: append the features as they are, as B further rows.
         """
         self.rows = self.views = None
-        self._plan, self._undisturbed, self._under_way = plan, undisturbed, True
+        self._plan, self._undisturbed, self.under_way = plan, undisturbed, True
 
     def done(self) -> None:
         """The network's forward pass has ended. What it planned is remembered: checkpointing may run parts again."""
         self.rows = self.views = None
-        self._under_way = False
+        self.under_way = False
 
     def disturb(self, module: nn.Module, args: tuple[object, ...], output: object) -> Tensor | None:
         """Forward hook of the tapped module: its views in place of its output.
@@ -96,14 +97,14 @@ class Tap(nn.Module):
             TypeError: for an output that is not one floating-point tensor.
             RuntimeError: if the module is called twice in one forward pass.
         """
-        if self._plan == "off" or not (self._under_way or _in_backward()):
+        if self._plan == "off" or not (self.under_way or _in_backward()):
             return None
         if not isinstance(output, Tensor):
             raise TypeError(
                 f"the tap {self.name!r} ({type(module).__name__}) returns {_what(output)}: ssfe can tap modules that "
                 "return one tensor; name the part of it that does, or a later module"
             )
-        if self._under_way and self.rows is not None:
+        if self.under_way and self.rows is not None:
             raise RuntimeError(
                 f"the tap {self.name!r} ({type(module).__name__}) was called twice in one forward pass: tap a module "
                 "that the network calls once"
@@ -113,7 +114,7 @@ class Tap(nn.Module):
         # A copy elsewhere: a network moved to another device by other means than .to(), such as the meta device.
         state = self.state.to(output.device)
         made = self._make(output, state, views)
-        if self._under_way:
+        if self.under_way:
             self.rows, self.views = made.shape[0], views
         return made
 

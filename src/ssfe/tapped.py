@@ -48,9 +48,13 @@ class TappedClassifier(EmbeddedClassifier):
         Raises:
             RuntimeError: if the views did not arrive; in training mode outside the network's own forward.
         """
-        if not self.training and not self._expected:
-            return self._stock_product(x)
-        self._enter()
+        if not self.tap.under_way:
+            if not self.training:
+                return self._stock_product(x)
+            raise RuntimeError(
+                "the joint classifier was called outside its network's forward: in training mode call model(images), "
+                "not its parts (forward_features, forward_head)"
+            )
         self.tap.check(x.shape[0])
         if not self._packs():
             return self._product(x, *self._rows(self.inference))
