@@ -10,9 +10,14 @@ import ssfe
 
 PUBLIC = [
     "ChannelDiscard",
+    "FeatureShape",
     "JointClassifier",
     "JointLogits",
     "JointLoss",
+    "QuarterTurns",
+    "RegionDiscard",
+    "Transformation",
+    "check_optimizer",
     "enhance",
     "fold",
     "joint_cross_entropy",

@@ -10,11 +10,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssfe import ChannelDiscard, JointLogits, JointLoss, enhance, fold
+from ssfe import (
+    ChannelDiscard,
+    JointLogits,
+    JointLoss,
+    QuarterTurns,
+    RegionDiscard,
+    Transformation,
+    enhance,
+    fold,
+    joint_evaluation,
+)
 from ssfe.enhance import joint_classifier
 
 from .reference import classifier as reference
-from .reference.networks import ConvHeadNet, TinyNet, images
+from .reference.networks import ConvHeadNet, DeepNet, TinyNet, images
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +73,32 @@ def test_trains_as_the_eager_network(network: type[nn.Module], views: Any, in_pl
     torch.testing.assert_close(first, twin.eval()(x), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(model(x.flip(0)), first.flip(0))
     torch.testing.assert_close(fold(own)(x), first)
+    assert isinstance(model.train()(x), JointLogits)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize(
+    ("transformation", "views", "in_place"),
+    [(RegionDiscard(), "all", False), (QuarterTurns(), "sampled", True)],
+    ids=str,
+)
+def test_a_deeper_tap(transformation: Transformation, views: Any, in_place: bool) -> None:
+    model = enhance(DeepNet(), transformation, tap="layer1", views=views, distill=True)
+    twin, own = copy.deepcopy(model), model
+    if in_place:
+        model.compile(backend="aot_eager", fullgraph=True)
+    else:
+        model = torch.compile(model, backend="aot_eager", fullgraph=True)
+    train(model, twin, own)
+    x = images()
+    model.eval(), twin.eval()
+    with torch._dynamo.config.patch(error_on_recompile=False):  # once for each mode and reading
+        for reading in ("single", "aggregated"):
+            joint_classifier(own).inference = joint_classifier(twin).inference = reading  # type: ignore[assignment]
+            torch.testing.assert_close(model(x), twin(x), rtol=1e-4, atol=1e-5)
+        with joint_evaluation(own):
+            output = model(x)
+    assert output.logits.shape == (4, transformation.transforms, 5, transformation.transforms)
     assert isinstance(model.train()(x), JointLogits)
 
 

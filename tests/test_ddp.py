@@ -17,9 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 from ssfe import ChannelDiscard, JointLoss, enhance, fold
 
 STEPS = 3
+TAPS = (None, "2")
 
 
-def network() -> nn.Module:
+def network(tap: str | None = None) -> nn.Module:
     torch.manual_seed(0)
     stock = nn.Sequential(
         nn.Conv2d(3, 13, 3),
@@ -29,7 +30,7 @@ def network() -> nn.Module:
         nn.Flatten(),
         nn.Linear(13, 5),
     )
-    return enhance(stock.double(), ChannelDiscard(groups="random"), distill=True)
+    return enhance(stock.double(), ChannelDiscard(groups="random"), tap=tap, distill=True)
 
 
 def train(model: nn.Module, part: slice) -> dict[str, Any]:
@@ -57,10 +58,11 @@ def join(rank: int, world: int, folder: Path) -> None:
 def worker(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     join(rank, 2, folder)
-    wrapped = DistributedDataParallel(network())
-    result = train(wrapped, slice(4 * rank, 4 * rank + 4))
-    result["folded"] = fold(wrapped.module).state_dict()
-    torch.save(result, folder / f"{rank}.pt")
+    for tap in TAPS:
+        wrapped = DistributedDataParallel(network(tap))
+        result = train(wrapped, slice(4 * rank, 4 * rank + 4))
+        result["folded"] = fold(wrapped.module, "distilled").state_dict()
+        torch.save(result, folder / f"{tap}-{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -71,12 +73,13 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     ]
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
-    model = network()
-    expected = train(model, slice(None))
-    expected["folded"] = fold(model).state_dict()
-    for rank in (0, 1):
-        result = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-10)
+    for tap in TAPS:
+        model = network(tap)
+        expected = train(model, slice(None))
+        expected["folded"] = fold(model, "distilled").state_dict()
+        for rank in (0, 1):
+            result = torch.load(tmp_path / f"{tap}-{rank}.pt", weights_only=True)
+            torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-10)
 
 
 def test_refuses_a_wrapped_network(tmp_path: Path) -> None:

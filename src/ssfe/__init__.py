@@ -5,14 +5,23 @@ from ssfe.discard import ChannelDiscard
 from ssfe.enhance import enhance, fold, joint_evaluation
 from ssfe.joint import JointLogits, joint_cross_entropy, joint_targets
 from ssfe.loss import JointLoss
+from ssfe.optimizer import check_optimizer
+from ssfe.region import RegionDiscard
+from ssfe.transformation import FeatureShape, Transformation
+from ssfe.turns import QuarterTurns
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ChannelDiscard",
+    "FeatureShape",
     "JointClassifier",
     "JointLogits",
     "JointLoss",
+    "QuarterTurns",
+    "RegionDiscard",
+    "Transformation",
+    "check_optimizer",
     "enhance",
     "fold",
     "joint_cross_entropy",

@@ -70,10 +70,9 @@ class JointClassifier(nn.Module):
             raise ValueError(f"num_classes={num_classes}: a classifier needs at least 2 classes")
         if views not in get_args(Views):
             raise ValueError(f"unknown views {views!r}: choose one of {', '.join(get_args(Views))}")
-        masks = (transform or ChannelDiscard()).keep_masks(in_features)
         self.in_features = in_features
         self.num_classes = num_classes
-        self.transforms = len(masks)
+        self.transforms = self._make_views(transform, torch.empty(0, device=device).device)
         self.conv = conv
         self.views: Views = views
         # In a tuple, so that it is no submodule: only the layer's class and settings are wanted, for fold().
@@ -81,7 +80,6 @@ class JointClassifier(nn.Module):
         joint = nn.Linear(in_features, num_classes * self.transforms, bias, device=device, dtype=dtype)
         self.weight, self.bias = joint.weight, joint.bias
         self.distilled = nn.Linear(in_features, num_classes, bias, device=device, dtype=dtype) if distill else None
-        self.channel_masks = ChannelMasks(masks, self.weight.device)
         self.inference = inference
 
     @classmethod
@@ -203,6 +201,12 @@ class JointClassifier(nn.Module):
             f"in_features={self.in_features}, num_classes={self.num_classes}, transforms={self.transforms}, "
             f"bias={self.bias is not None}, conv={self.conv}, views={self.views!r}, inference={self.inference!r}"
         )
+
+    def _make_views(self, transform: Any, device: torch.device) -> int:
+        """Set up what makes the views, and say how many there are."""
+        masks = (transform or ChannelDiscard()).keep_masks(self.in_features)
+        self.channel_masks = ChannelMasks(masks, device)
+        return len(masks)
 
     def _stock_product(self, x: Tensor) -> Tensor:
         weight, bias = self.folded()

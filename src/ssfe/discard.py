@@ -10,10 +10,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
+
+from ssfe.transformation import FeatureShape, Transformation, masked
 
 Scheme = Literal["drop_group", "keep_group", "drop_fraction"]
 Groups = Literal["contiguous", "interleaved", "random"]
@@ -23,7 +25,7 @@ _ATTEMPTS = 1000
 
 
 @dataclass(frozen=True)
-class ChannelDiscard:
+class ChannelDiscard(Transformation):
     """M transformations of a feature vector or map, each of which zeroes some of its C channels.
 
     A description only: it knows no channel count and holds no tensor. The same arguments give the same masks on every
@@ -54,6 +56,8 @@ class ChannelDiscard:
     seed: int = 0
     masks: MaskRows | None = None
 
+    folds: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if self.masks is not None:
             rows = _as_rows(self.masks)
@@ -78,6 +82,20 @@ class ChannelDiscard:
                 f"an identity view leaves scheme={self.scheme!r} a single group when transforms=2: use transforms=3 or "
                 "more, or scheme='drop_fraction'"
             )
+
+    def state(self, shape: FeatureShape) -> Tensor:
+        """The masks; see :meth:`keep_masks`."""
+        return self.keep_masks(shape.channels)
+
+    def check_state(self, state: Tensor) -> None:
+        """See :func:`check_masks`."""
+        check_masks(state)
+
+    def apply(self, features: Tensor, channel_dim: int, state: Tensor, views: Tensor | None = None) -> Tensor:
+        """See :meth:`~ssfe.transformation.Transformation.apply`."""
+        space = [1] * (features.ndim - 2)
+        own_shape = (-1, *space) if channel_dim == 1 else (*space, -1)
+        return masked(features, state.view(len(state), *own_shape), views)
 
     def keep_masks(self, channels: int) -> Tensor:
         """The masks for a tap of C channels.

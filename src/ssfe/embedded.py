@@ -69,7 +69,7 @@ class EmbeddedClassifier(JointClassifier):
             RuntimeError: if the network has another classifier by now.
         """
         self._expected = False
-        if not self.training:
+        if not self._packs():
             return output
         if isinstance(output, dict) and "logits" in output:
             output["logits"] = self.pack(network, args, output["logits"])
@@ -88,3 +88,7 @@ class EmbeddedClassifier(JointClassifier):
                 f"(views * B, {width}): ssfe needs a network that returns logits alone (switch off auxiliary outputs)"
             )
         return self._unstack(output, sampled)
+
+    def _packs(self) -> bool:
+        """Whether the network's output is packed into JointLogits."""
+        return self.training

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
+from ssfe.attach import attach, attach_tap, hooks_of, remove_hooks
 from ssfe.classifier import Inference, JointClassifier, Views
 from ssfe.discard import ChannelDiscard
 from ssfe.embedded import EmbeddedClassifier
-from ssfe.surgery import check_linear, find_classifier, replace_module
+from ssfe.surgery import check_linear, find_classifier
+from ssfe.transformation import Transformation
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -22,52 +24,64 @@ _WRAPPERS = {"DataParallel", "DistributedDataParallel", "FullyShardedDataParalle
 
 def enhance(
     model: Network,
-    transform: ChannelDiscard | None = None,
+    transform: Transformation | None = None,
     *,
+    tap: str | None = None,
     classifier: str | None = None,
     views: Views = "all",
-    inference: Inference = "aggregated",
+    inference: Inference | None = None,
     distill: bool = False,
+    example: Tensor | None = None,
 ) -> Network:
     """Give a stock image classifier the internal pretext task of Self-supervised Feature Enhancement
     (arXiv 2106.04921).
 
     The classifier is replaced, in place, by a joint classifier of N*M outputs that sees M views of its input, each
-    without some of the channels (the tap is the classifier's input). All other weights are untouched, and the joint
-    classifier starts with the stock classifier's predictions.
+    without some of the channels. All other weights are untouched, and the joint classifier starts with the stock
+    classifier's predictions.
+
+    With ``tap`` the views are made earlier, of the output of the module of that name, and the network computes what
+    follows once, on the batch of all views: up to M times the cost of that part (``ssfe taps MODEL`` lists the cost),
+    or none with ``views="sampled"``. Such a tap is tried on an example before anything is changed for good.
 
     In training mode the network returns :class:`~ssfe.joint.JointLogits`, for :class:`~ssfe.loss.JointLoss`; in
     evaluation mode (B, N) logits, as before. Build the optimizer, and compile or wrap the network, afterwards.
 
     Args:
         model: a network with a Linear or 1x1 Conv2d classifier: timm, torchvision, or any module. Modified in place.
-        transform: the M transformations; default ``ChannelDiscard()``: four views, each without one of four groups.
+        transform: the M transformations. Default at the classifier's input ``ChannelDiscard()``: four views, each
+            without one of four channel groups; at a deeper tap ``ChannelDiscard(identity=True)``, so that batch
+            statistics after the tap see undisturbed features too.
+        tap: qualified name of the module whose output is disturbed; default: the classifier's input.
         classifier: qualified name of the classifier; default: see :func:`~ssfe.surgery.find_classifier`.
         views: train on ``"all"`` M views of each image, or on one ``"sampled"`` at random.
         inference: the reading of evaluation mode, and of :func:`fold`: ``"aggregated"``, ``"single"``, ``"distilled"``.
+            Default: ``"aggregated"``, which costs one pass at the classifier's input; at a deeper tap, where it costs M
+            and does not fold, ``"single"`` if there is an identity view.
         distill: add SLA's distilled head (arXiv 1910.05872, section 3): a plain classifier taught by the aggregate.
+        example: images (B, C, H, W) that the network takes, of which only the shape matters, to try a deeper tap on.
+            Default: see :func:`~ssfe.trial.example_for`.
 
     Returns:
         The same network object.
 
     Raises:
         TypeError: for a compiled or wrapped network, or a classifier that is not a plain linear layer.
-        ValueError: for a network already enhanced or without a recognisable classifier, and for impossible options.
+        ValueError: for a network already enhanced or without a recognisable classifier, for a tap that cannot be, and
+            for impossible options. The network is left as it was.
     """
     _check_stock(model)
-    if not isinstance(transform, ChannelDiscard | None):
-        raise TypeError(f"transform must be a ChannelDiscard, not {type(transform).__name__}")
-    _, stock = find_classifier(model, classifier)
+    _check_arguments(transform, tap)
+    name, stock = find_classifier(model, classifier)
     check_linear(stock)
-    joint = EmbeddedClassifier.from_classifier(
-        stock,  # type: ignore[arg-type]
-        transform,
-        views=views,
-        inference=inference,
-        distill=distill,
-    )
-    replace_module(model, stock, joint)
-    joint.attach(model)
+    if tap is not None:
+        transform = transform or ChannelDiscard(identity=True)
+        inference = inference or ("single" if transform.identity else "aggregated")
+        options: dict[str, Any] = {"views": views, "inference": inference, "distill": distill}
+        attach_tap(model, (name, stock), tap, transform, example, **options)
+        return model
+    options = {"views": views, "inference": inference or "aggregated", "distill": distill}
+    attach(model, stock, EmbeddedClassifier.from_classifier(stock, transform, **options))  # type: ignore[arg-type]
     return model
 
 
@@ -84,16 +98,12 @@ def fold(model: Network, inference: Inference | None = None) -> Network:
 
     Raises:
         ValueError: if ``model`` is not enhanced, or the enhanced network is only a part of it (a wrapper); for
-            ``"distilled"`` without a distilled head.
+            ``"distilled"`` without a distilled head; for a reading that takes disturbed features at a deeper tap.
     """
     joint = joint_classifier(model)
-    hooks = (model._forward_pre_hooks, model._forward_hooks)
-    attached = [[key for key, hook in table.items() if getattr(hook, "__self__", None) is joint] for table in hooks]
     # The memo makes the copy hold the folded layer wherever the network holds the joint classifier.
     stock = copy.deepcopy(model, {id(joint): joint.fold(inference)})
-    for table, keys in zip((stock._forward_pre_hooks, stock._forward_hooks), attached, strict=True):
-        for key in keys:
-            del table[key]
+    remove_hooks(stock, hooks_of(model, joint))
     return stock
 
 
@@ -131,6 +141,23 @@ def joint_evaluation(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         joint.training, joint.views = training, views
+
+
+def _check_arguments(transform: Transformation | None, tap: str | None) -> None:
+    if not isinstance(transform, Transformation | None):
+        raise TypeError(
+            "transform must be a ChannelDiscard, RegionDiscard, QuarterTurns or another Transformation, not "
+            f"{type(transform).__name__}"
+        )
+    if not isinstance(tap, str | None):
+        raise TypeError(
+            f"tap is the name of one module, not {type(tap).__name__}: several taps at once are not offered"
+        )
+    if tap is None and not isinstance(transform, ChannelDiscard | None):
+        raise ValueError(
+            f"{type(transform).__name__} does not fit the classifier's input, a vector of channels: name an earlier "
+            "tap, enhance(model, transform, tap=...), or use ChannelDiscard"
+        )
 
 
 def _check_stock(model: nn.Module) -> None:

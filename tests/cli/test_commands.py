@@ -19,13 +19,14 @@ import ssfe.cli
 def test_help_and_version() -> None:
     for arguments in ([], ["-h"], ["--help"]):
         shown = succeed(*arguments).out
-        names = ("train", "evaluate", "predict", "report", "compare", "export")
+        names = ("train", "evaluate", "predict", "report", "compare", "export", "taps")
         assert all(f"ssfe {name}" in shown for name in names)
     assert succeed("--version").out == f"ssfe {ssfe.__version__}\n"
 
 
 def test_an_unknown_command_names_the_known() -> None:
-    assert complaint("trian").endswith("'trian': use one of train, evaluate, predict, report, compare, export")
+    known = "train, evaluate, predict, report, compare, export, taps"
+    assert complaint("trian").endswith(f"'trian': use one of {known}")
 
 
 def test_train_says_what_it_does_and_what_came_out(elsewhere: Path) -> None:
@@ -80,6 +81,16 @@ def test_predict_tells_of_what_it_could_not_read(finished: Path, photos: Path, e
     assert ended.out == readable.out
     assert "text.png" in ended.err.splitlines()[0]
     assert ended.err.endswith("ssfe: 1 image(s) could not be read\n")
+
+
+def test_train_at_a_deeper_tap(elsewhere: Path) -> None:
+    shown = succeed("train", *SMALL, "--epochs", "1", "--tap", "layer2", "--transformation", "turns").out
+    result = read_json(elsewhere / "runs" / "digits-cifar_resnet20-ssfe-seed0" / "result.json")
+    assert "ssfe: 4 views of layer2, turns; a step takes 64 images = 256 views" in shown
+    assert "Pretext task (how are the features turned?)" in shown
+    assert result["shipped_inference"] == "single"
+    assert result["test"]["shipped"] == pytest.approx(result["test"]["single"], abs=1e-5)
+    assert result["parameters"]["shipped"] == result["parameters"]["stock"]
 
 
 def test_without_the_labs_packages_it_says_what_to_install() -> None:

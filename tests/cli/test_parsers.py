@@ -36,7 +36,10 @@ def test_every_field_is_an_option_of_its_own() -> None:
 
 def test_switches_are_the_boolean_options() -> None:
     flat = TrainOptions().to_flat()
-    assert switches(train_parser()) == {name for name, value in flat.items() if isinstance(value, bool)} | {"flip"}
+    assert switches(train_parser()) == {name for name, value in flat.items() if isinstance(value, bool)} | {
+        "flip",
+        "identity",
+    }
     assert switches(PARSERS["evaluate"]()) == {"json"}
     assert switches(PARSERS["predict"]()) == set()
 

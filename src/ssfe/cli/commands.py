@@ -20,6 +20,7 @@ from ssfe.cli.export import export_parser, run_export
 from ssfe.cli.parsers import PARSERS, switches
 from ssfe.cli.report import report
 from ssfe.cli.tables import evaluation_table, print_result
+from ssfe.cli.taps import run_taps, taps_parser
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.report.write import write_report
@@ -38,6 +39,7 @@ HELP = f"""ssfe {__version__}: Self-supervised Feature Enhancement for image cla
   ssfe predict RUN IMAGES ...     classify images with it
   ssfe export RUN --format NAME   write it as safetensors, torch-export, onnx or hf (a Hugging Face folder)
   ssfe report FOLDER              show a run or a comparison as one HTML file
+  ssfe taps MODEL                 list where a network's features can be disturbed, and at what cost
 
 Each has --help.
 """
@@ -67,7 +69,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _subcommand(name: str, rest: list[str]) -> int:
-    known = {**PARSERS, "compare": compare_parser, "export": export_parser}
+    known = {**PARSERS, "compare": compare_parser, "export": export_parser, "taps": taps_parser}
     if name not in known:
         raise UserError(f"unknown command {name!r}: use one of {', '.join(known)}")
     parser = known[name]()
@@ -88,7 +90,7 @@ def _subcommand(name: str, rest: list[str]) -> int:
         parsed = parser.parse_args(arguments).as_dict()
         return _train(parsed, folders[-1] if folders else None)
     parsed = parser.parse_args(normalise(rest, switches(parser))).as_dict()
-    return {"evaluate": _evaluate, "predict": _predict, "report": _report, "export": _export}[name](parsed)
+    return _RUN[name](parsed)
 
 
 def _sayer(console: Console) -> Callable[[str], None]:
@@ -168,6 +170,16 @@ def _report(parsed: dict[str, Any]) -> int:
 
 def _export(parsed: dict[str, Any]) -> int:
     return run_export(parsed, _sayer(Console(highlight=False)))
+
+
+_RUN: dict[str, Callable[[dict[str, Any]], int]] = {
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "report": _report,
+    "export": _export,
+    "taps": run_taps,
+}
+"""The subcommands that take their options as they are parsed."""
 
 
 def _fail(message: str) -> int:

@@ -23,6 +23,15 @@ _ROTATIONS = {
     "single": "single: the image as it is",
     "marginal": "marginal: rotation summed out",
 }
+_DEEPER = {
+    "aggregated": "aggregated: all views, one pass for each after the tap",
+    "marginal": "marginal: the transformation summed out",
+}
+_QUESTIONS = {
+    "channels": "which channels are missing?",
+    "regions": "which region is missing?",
+    "turns": "how are the features turned?",
+}
 _OTHERWISE = {
     "sla": _ROTATIONS,
     "ssfe+sla": _ROTATIONS,
@@ -37,7 +46,9 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
     shipped = result["shipped_inference"]
     images = result["data"]["images"]["test"]
     table = _metrics_table(f"Test: {images:,} images never seen in training")
-    for name, explained in {**_READINGS, **_OTHERWISE.get(result["method"], {})}.items():
+    enhancement = folder.read_options().enhancement
+    deeper = _DEEPER if enhancement.tap is not None else {}
+    for name, explained in {**_READINGS, **deeper, **_OTHERWISE.get(result["method"], {})}.items():
         if name in result["test"]:
             ours = name == shipped
             _add(table, explained + (" (shipped)" if ours else ""), result["test"][name], bold=ours)
@@ -45,7 +56,7 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
     console.print(table)
     if "pretext" in result["test"]:
         share = result["test"]["pretext"]["top1"]
-        asked = "how is it turned?" if "sla" in result["method"] else "which channels are missing?"
+        asked = "how is it turned?" if "sla" in result["method"] else _QUESTIONS[enhancement.transformation]
         console.print(f"Pretext task ({asked}): {share:.1%} right")
     throughput, parameters = result["throughput"], result["parameters"]
     views = f" ({throughput['views_per_second']:,.0f} views/s)" if throughput["views_per_image"] > 1 else ""

@@ -77,20 +77,28 @@ class OptimizerOptions:
 class MethodOptions:
     """Self-supervised feature enhancement (method ssfe)"""
 
-    transforms: int = 4
-    """M: how many transformations (views) of the features the network learns to tell apart."""
+    transforms: int | None = None
+    """M: how many transformations of the features, the views, the network learns to tell apart. Default: 4; for regions
+    5, a grid of 2 x 2 and the identity view."""
     scheme: Literal["drop_group", "keep_group", "drop_fraction"] = "drop_group"
     """What a view discards: one channel group, all groups but one, or a random share of the channels."""
     groups: Literal["contiguous", "interleaved", "random"] = "contiguous"
     """How channels are dealt into groups."""
     fraction: float = 0.5
     """Share of channels that a view of scheme drop_fraction discards."""
-    identity: bool = False
-    """Make the first view the undisturbed features."""
+    identity: bool | None = None
+    """Make the first view the undisturbed features. Default: only at a deeper tap."""
+    tap: str | None = None
+    """The module of the network whose output is disturbed; ssfe taps MODEL lists them. Default: the classifier's
+    input."""
+    transformation: Literal["channels", "regions", "turns"] = "channels"
+    """What a view disturbs: it lacks channels, lacks one of a grid of regions, or is turned by quarters. The latter two
+    need a tap that gives maps."""
     views: Literal["all", "sampled"] = "all"
     """Train on all M views of an image in each step, or on one drawn at random."""
-    inference: Literal["aggregated", "single", "distilled"] = "aggregated"
-    """The reading that is folded into the shipped model."""
+    inference: Literal["aggregated", "single", "distilled"] | None = None
+    """The reading that is folded into the shipped model. Default: aggregated; single at a deeper tap, where aggregated
+    does not fold."""
     distill: bool = False
     """Train a plain head beside, taught by the aggregated prediction (inference distilled needs it)."""
 

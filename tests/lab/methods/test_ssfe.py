@@ -61,6 +61,25 @@ def test_the_deployed_network_gives_the_reading_of_its_name(inference: str) -> N
     assert not network.training
 
 
+@pytest.mark.parametrize("transformation", ["channels", "regions", "turns"])
+@pytest.mark.parametrize("inference", ["single", "distilled"])
+def test_a_deeper_tap_ships_what_it_says(transformation: Any, inference: Any) -> None:
+    options = MethodOptions(tap="layer2", transformation=transformation, inference=inference, distill=True)
+    method = FeatureEnhancement(options, image_shape=(1, 8, 8))
+    network = prepared(method)
+    method.loss(network.train()(IMAGES), LABELS).backward()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    network.eval()
+    with torch.no_grad():
+        readings = method.readings(network, IMAGES)
+        shipped = method.deploy(network)(IMAGES)
+    assert torch.allclose(readings.classes[inference], shipped, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(readings.classes["aggregated"], shipped, rtol=1e-4, atol=1e-4)
+    assert readings.pretext is not None
+    assert readings.pretext[1].shape == (6, method.views)
+
+
 def test_the_loss_is_the_joint_loss() -> None:
     method = make()
     network = prepared(method).train()

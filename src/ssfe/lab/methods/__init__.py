@@ -8,7 +8,8 @@ from ssfe.lab.methods.base import Method, Readings
 from ssfe.lab.methods.dropout import FeatureDropout
 from ssfe.lab.methods.plain import Plain
 from ssfe.lab.methods.sla import EnhancedLabelAugmentation, LabelAugmentation
-from ssfe.lab.methods.ssfe import FeatureEnhancement, channel_discard
+from ssfe.lab.methods.ssfe import FeatureEnhancement
+from ssfe.lab.methods.transformation import channel_discard
 
 __all__ = [
     "Discard",
@@ -29,7 +30,7 @@ __all__ = [
 _MASKS = {"transforms", "scheme", "groups", "fraction", "identity"}
 _USED: dict[MethodName, set[str]] = {
     "plain": set(),
-    "ssfe": _MASKS | {"views", "inference", "distill"},
+    "ssfe": _MASKS | {"views", "inference", "distill", "tap", "transformation"},
     "discard": _MASKS,
     "multitask": _MASKS,
     "dropout": _MASKS,
@@ -48,8 +49,16 @@ def used_options(name: MethodName, options: MethodOptions) -> MethodOptions:
     return MethodOptions(**{key: value for key, value in vars(options).items() if key in _USED[name]})
 
 
-def make_method(name: MethodName, options: MethodOptions, augment: AugmentOptions) -> Method:
+def make_method(
+    name: MethodName, options: MethodOptions, augment: AugmentOptions, image_shape: tuple[int, ...] | None = None
+) -> Method:
     """The method called ``name`` on the command line.
+
+    Args:
+        name: see :data:`~ssfe.lab.config.MethodName`.
+        options: of the method.
+        augment: for its label smoothing.
+        image_shape: (C, S, S) of the images, on which a deeper tap is tried.
 
     Raises:
         ValueError: for options that contradict each other, or that the method has no use for.
@@ -63,7 +72,7 @@ def make_method(name: MethodName, options: MethodOptions, augment: AugmentOption
     if name == "sla":
         return LabelAugmentation(options.distill, smoothing)
     if name in ("ssfe", "ssfe+sla"):
-        enhancement = FeatureEnhancement(options, smoothing)
+        enhancement = FeatureEnhancement(options, smoothing, image_shape)
         return enhancement if name == "ssfe" else EnhancedLabelAugmentation(enhancement)
     if name == "dropout":
         return FeatureDropout(channel_discard(options), smoothing)

@@ -2,45 +2,60 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 import ssfe
 from ssfe.lab.config import MethodOptions
 from ssfe.lab.methods.base import Method, Readings
+from ssfe.lab.methods.transformation import make_transformation, shipped_inference
 
 
 class FeatureEnhancement(Method):
     """The joint loss over views of the features; aggregated, single or distilled inference, folded.
 
+    Args:
+        options: of the method.
+        label_smoothing: on the class half of the joint label.
+        image_shape: (C, S, S) of the images, to try a deeper tap on; default: what the network tells.
+
     Raises:
-        ValueError: for options that contradict each other.
+        ValueError: for options that contradict each other, or whose reading could not be shipped.
     """
 
     pretext = True
 
-    def __init__(self, options: MethodOptions, label_smoothing: float = 0.0) -> None:
-        if options.inference == "distilled" and not options.distill:
-            raise ValueError("inference=distilled needs the distilled head: add distill=true")
+    def __init__(
+        self, options: MethodOptions, label_smoothing: float = 0.0, image_shape: tuple[int, ...] | None = None
+    ) -> None:
         self.options = options
-        self.shipped = options.inference
-        self.views = options.transforms if options.views == "all" else 1
-        self.transform = channel_discard(options)
-        self.summary = f"ssfe: {options.transforms} views of the features, scheme {options.scheme}"
+        self.image_shape = image_shape
+        self.transform = make_transformation(options)
+        self.inference = shipped_inference(options, self.transform)
+        self.shipped = self.inference
+        self.views = self.transform.transforms if options.views == "all" else 1
+        what = f"scheme {options.scheme}" if options.transformation == "channels" else options.transformation
+        where = "the features" if options.tap is None else options.tap
+        self.summary = f"ssfe: {self.transform.transforms} views of {where}, {what}"
         self.criterion = ssfe.JointLoss(label_smoothing)
 
     def prepare(self, network: nn.Module) -> nn.Module:
         options = self.options
         return ssfe.enhance(
-            network, self.transform, views=options.views, inference=options.inference, distill=options.distill
+            network,
+            self.transform,
+            tap=options.tap,
+            views=options.views,
+            inference=self.inference,
+            distill=options.distill,
+            example=None if self.image_shape is None else torch.zeros(1, *self.image_shape),
         )
 
     def loss(self, output: ssfe.JointLogits, labels: Tensor) -> Tensor:
         return self.criterion(output, labels)
 
     def training_readings(self, output: ssfe.JointLogits) -> Readings:
-        return Readings(
-            {self.shipped: output.class_logits(self.options.inference)}, (output.transform_logits(), output.views)
-        )
+        return Readings({self.shipped: output.class_logits(self.inference)}, (output.transform_logits(), output.views))
 
     def readings(self, network: nn.Module, images: Tensor) -> Readings:
         with ssfe.joint_evaluation(network):
@@ -49,17 +64,6 @@ class FeatureEnhancement(Method):
 
     def deploy(self, network: nn.Module) -> nn.Module:
         return ssfe.fold(network)
-
-
-def channel_discard(options: MethodOptions) -> ssfe.ChannelDiscard:
-    """The masks that the options describe."""
-    return ssfe.ChannelDiscard(
-        transforms=options.transforms,
-        scheme=options.scheme,
-        groups=options.groups,
-        identity=options.identity,
-        fraction=options.fraction,
-    )
 
 
 def joint_readings(output: ssfe.JointLogits) -> Readings:

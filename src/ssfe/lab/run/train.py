@@ -87,7 +87,9 @@ def prepare(options: TrainOptions, splits: DataSplits | None = None) -> Experime
     stock_parameters = sum(parameter.numel() for parameter in network.parameters())
     pretrained_cfg = getattr(network, "pretrained_cfg", None) if options.pretrained else None
     try:
-        method = make_method(options.method, options.enhancement, options.augmentation)
+        size = splits.image_size
+        image_shape = (int(spec.kwargs["in_chans"]), size, size)
+        method = make_method(options.method, options.enhancement, options.augmentation, image_shape)
         network = method.prepare(network)
     except (ValueError, TypeError) as error:
         raise UserError(f"{options.model or spec.name} with method {options.method}: {error}") from error

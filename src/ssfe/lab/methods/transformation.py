@@ -1,0 +1,71 @@
+"""From options to transformations of features, and to the reading that can be shipped."""
+
+from __future__ import annotations
+
+import math
+
+import ssfe
+from ssfe.classifier import Inference
+from ssfe.lab.config import MethodOptions
+
+_MASKS = ("scheme", "groups", "fraction")
+
+
+def make_transformation(options: MethodOptions) -> ssfe.Transformation:
+    """The transformation that the options describe.
+
+    Raises:
+        ValueError: for options that contradict each other.
+    """
+    if options.transformation == "channels":
+        return channel_discard(options)
+    chosen = f"transformation={options.transformation}"
+    if options.tap is None:
+        raise ValueError(f"{chosen} needs maps: name a tap, such as tap=layer3 (ssfe taps MODEL lists them)")
+    idle = [key for key in _MASKS if getattr(options, key) != getattr(MethodOptions(), key)]
+    if idle:
+        raise ValueError(f"{idle[0]}={getattr(options, idle[0])} has no effect with {chosen}: leave it out")
+    if options.transformation == "turns":
+        if options.transforms not in (None, 4) or options.identity is False:
+            raise ValueError(f"{chosen} has four views, the first undisturbed: leave out transforms and identity")
+        return ssfe.QuarterTurns()
+    return _region_discard(options.transforms, options.identity is not False)
+
+
+def channel_discard(options: MethodOptions) -> ssfe.ChannelDiscard:
+    """The masks that the options describe."""
+    return ssfe.ChannelDiscard(
+        transforms=4 if options.transforms is None else options.transforms,
+        scheme=options.scheme,
+        groups=options.groups,
+        identity=options.tap is not None if options.identity is None else options.identity,
+        fraction=options.fraction,
+    )
+
+
+def shipped_inference(options: MethodOptions, transformation: ssfe.Transformation) -> Inference:
+    """The reading to ship: one that folds into a stock network.
+
+    Raises:
+        ValueError: if the chosen one does not, naming those that do.
+    """
+    if options.inference == "distilled" and not options.distill:
+        raise ValueError("inference=distilled needs the distilled head: add distill=true")
+    if options.tap is None:
+        return options.inference or "aggregated"
+    if options.inference == "distilled" or (options.inference in ("single", None) and transformation.identity):
+        return options.inference or "single"
+    asked = f"inference={options.inference}" if options.inference else "a network without an identity view"
+    possible = "inference=single (it has an identity view)" if transformation.identity else "identity=true"
+    raise ValueError(
+        f"{asked} does not fold into a stock network at tap={options.tap}: use {possible}, or inference=distilled with "
+        "distill=true"
+    )
+
+
+def _region_discard(transforms: int | None, identity: bool) -> ssfe.RegionDiscard:
+    regions = 4 if transforms is None else transforms - identity
+    sides = [side for side in range(1, math.isqrt(max(regions, 0)) + 1) if regions % side == 0]
+    if regions < 2:
+        raise ValueError(f"transforms={transforms} leaves {regions} regions: use 5 for a grid of 2 x 2")
+    return ssfe.RegionDiscard(sides[-1], regions // sides[-1], identity)

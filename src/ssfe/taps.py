@@ -1,0 +1,55 @@
+"""The places of a network that are worth tapping."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ssfe.transformation import FeatureShape
+from ssfe.trial import shapes_at
+
+
+def stages(network: nn.Module, images: Tensor) -> dict[str, FeatureShape]:
+    """The modules that end a stage, in the order of the forward pass, and the shapes of their outputs.
+
+    Taken from the ``feature_info`` that timm's networks carry; else the network's children, and those of its
+    containers, that return a map or tokens; of layers in a row without parts of their own the last of each shape.
+
+    Args:
+        network: in evaluation mode.
+        images: see :func:`~ssfe.trial.example_for`.
+    """
+    known = _maps(network, _feature_info(network), images)
+    if known:
+        return known
+    shapes = _maps(network, _children(network), images)
+    names = list(shapes)
+    pairs = zip(names, [*names[1:], ""], strict=True)
+    leaves = {name for name in names if not list(network.get_submodule(name).children())}
+    return {name: shapes[name] for name, after in pairs if name not in leaves or shapes.get(after) != shapes[name]}
+
+
+def _maps(network: nn.Module, modules: dict[str, nn.Module], images: Tensor) -> dict[str, FeatureShape]:
+    shapes = shapes_at(network, modules, images) if modules else {}
+    return {
+        name: shape
+        for name, shape in shapes.items()
+        if isinstance(shape, FeatureShape) and shape.size and shape.size != (1, 1)
+    }
+
+
+def _feature_info(network: nn.Module) -> dict[str, nn.Module]:
+    info = getattr(network, "feature_info", None)
+    named = [item.get("module") for item in info if isinstance(item, dict)] if isinstance(info, list) else []
+    modules = dict(network.named_modules())
+    return {name: modules[name] for name in named if name in modules and name}
+
+
+def _children(network: nn.Module) -> dict[str, nn.Module]:
+    found: dict[str, nn.Module] = {}
+    for name, child in network.named_children():
+        # A network that keeps everything in one container, as torchvision's VGG and DenseNet do.
+        inner = {f"{name}.{key}": part for key, part in child.named_children()}
+        if isinstance(child, nn.Sequential) and len(list(network.children())) <= 3:
+            found |= inner
+        found[name] = child
+    return found

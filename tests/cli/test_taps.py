@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from command import complaint, succeed
+
+
+def test_the_table_names_every_stage_and_the_default() -> None:
+    lines = succeed("taps", "cifar_resnet20", "--image-size", "8").out.splitlines()
+    assert "cifar_resnet20, 8 px, M=4" in lines[0]
+    for tap, features in (("layer1", "16 x 8 x 8"), ("layer2", "32 x 4 x 4"), ("layer3", "64 x 2 x 2")):
+        row = next(line for line in lines if f" {tap} " in line)
+        assert all(text in row for text in (features, "NCHW", "single,", "channels,"))
+    default = next(line for line in lines if "(classifier's input)" in line)
+    assert " all " in default
+
+
+def test_json() -> None:
+    shown = json.loads(succeed("taps", "cifar_resnet20", "--image-size=8", "--transforms", "3", "--json").out)
+    assert (shown["model"], shown["image_size"], shown["transforms"]) == ("cifar_resnet20", 8, 3)
+    assert [row["tap"] for row in shown["taps"]] == ["layer1", "layer2", "layer3", None]
+    costs = [row["relative_flops"] for row in shown["taps"]]
+    assert 3 > costs[0] > costs[1] > costs[2] > costs[3] > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resnet81"], "there is no model 'resnet81': did you mean"),
+        (["cifar_resnet20", "--image-size", "0"], "image_size=0 must be at least 1"),
+        (["cifar_resnet20", "--transforms", "2"], "transforms=2 must be at least 3"),
+        (["cifar_resnet20", "--imagesize", "8"], "did you mean --image_size?"),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str) -> None:
+    assert message in complaint("taps", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tap", "layer4"], "has no module 'layer4' to tap: is it 'layer3'"),
+        (["--tap", "fc"], "the tap 'fc' is or holds the classifier 'fc'"),
+        (["--tap", "layer2.0.conv1", "--model", "cifar_resnet20"], "does not hold: "),
+        (["--tap", "global_pool", "--transformation", "regions"], "RegionDiscard needs a map with height and width"),
+        (["--tap", "layer3", "--transformation", "regions", "--transforms", "10"], "at least 3 x 3, not 2 x 2"),
+        (["--tap", "layer3", "--inference", "aggregated"], "inference=aggregated does not fold"),
+        (["--transformation", "turns"], "needs maps: name a tap"),
+        (["--method", "plain", "--tap", "layer3"], "tap=layer3 has no effect"),
+    ],
+)
+def test_training_with_a_tap_that_cannot_be(arguments: list[str], message: str) -> None:
+    assert message in complaint("train", *arguments)
