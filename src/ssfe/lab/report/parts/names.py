@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ssfe.lab.methods.transformation import make_transformation
 from ssfe.lab.report.collect import Missing, RunRecord
 
 
 def transformations(run: RunRecord, count: int) -> list[str]:
     """A short name for each of the M transformations that the run's network had to recognise."""
+    turns = [f"{90 * turn}°" for turn in range(count)]
     if "sla" in str(run.result["method"]):
-        return [f"{90 * turn}°" for turn in range(count)]
-    options = run.options
-    names = [f"view {j}" for j in range(1, count + 1)]
-    if isinstance(options, Missing) or options.enhancement.scheme == "drop_fraction":
-        shown = names
-    else:
-        word = "only" if options.enhancement.scheme == "keep_group" else "no"
-        first = 1 if options.enhancement.identity else 0
-        shown = [f"{word} {j - first + 1}" for j in range(count)]
-    if not isinstance(options, Missing) and options.enhancement.identity:
-        shown[0] = "whole"
-    return shown
+        return turns
+    if isinstance(run.options, Missing):
+        return [f"view {j}" for j in range(1, count + 1)]
+    options = run.options.enhancement
+    if options.transformation == "turns":
+        return turns
+    identity = make_transformation(options).identity
+    word = {"keep_group": "only", "drop_fraction": "view"}.get(options.scheme, "no")
+    disturbed = [f"{word} {j}" for j in range(1, count + 1 - identity)]
+    return ["whole", *disturbed] if identity else disturbed
 
 
 def count_of(number: int, noun: str) -> str:
