@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
 from ssfe.classifier import Inference, JointClassifier, Views
 from ssfe.discard import ChannelDiscard
 from ssfe.embedded import EmbeddedClassifier
-from ssfe.surgery import check_linear, find_classifier, replace_module
+from ssfe.surgery import find_classifiers, replace_module
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -24,7 +24,7 @@ def enhance(
     model: Network,
     transform: ChannelDiscard | None = None,
     *,
-    classifier: str | None = None,
+    classifier: str | Sequence[str] | None = None,
     views: Views = "all",
     inference: Inference = "aggregated",
     distill: bool = False,
@@ -42,7 +42,8 @@ def enhance(
     Args:
         model: a network with a Linear or 1x1 Conv2d classifier: timm, torchvision, or any module. Modified in place.
         transform: the M transformations; default ``ChannelDiscard()``: four views, each without one of four groups.
-        classifier: qualified name of the classifier; default: see :func:`~ssfe.surgery.find_classifier`.
+        classifier: qualified name of the classifier, or names of several; default: see
+            :func:`~ssfe.surgery.find_classifiers`.
         views: train on ``"all"`` M views of each image, or on one ``"sampled"`` at random.
         inference: the reading of evaluation mode, and of :func:`fold`: ``"aggregated"``, ``"single"``, ``"distilled"``.
         distill: add SLA's distilled head (arXiv 1910.05872, section 3): a plain classifier taught by the aggregate.
@@ -57,17 +58,12 @@ def enhance(
     _check_stock(model)
     if not isinstance(transform, ChannelDiscard | None):
         raise TypeError(f"transform must be a ChannelDiscard, not {type(transform).__name__}")
-    _, stock = find_classifier(model, classifier)
-    check_linear(stock)
-    joint = EmbeddedClassifier.from_classifier(
-        stock,  # type: ignore[arg-type]
-        transform,
-        views=views,
-        inference=inference,
-        distill=distill,
-    )
-    replace_module(model, stock, joint)
-    joint.attach(model)
+    stocks = [layer for _, layer in find_classifiers(model, classifier)]
+    options: dict[str, Any] = {"views": views, "inference": inference, "distill": distill}
+    joints = [EmbeddedClassifier.from_classifier(stock, transform, **options) for stock in stocks]  # type: ignore[arg-type]
+    for stock, joint in zip(stocks, joints, strict=True):
+        replace_module(model, stock, joint)
+    joints[0].attach(model, *joints[1:])
     return model
 
 
@@ -89,16 +85,27 @@ def fold(model: Network, inference: Inference | None = None) -> Network:
     joint = joint_classifier(model)
     hooks = (model._forward_pre_hooks, model._forward_hooks)
     attached = [[key for key, hook in table.items() if getattr(hook, "__self__", None) is joint] for table in hooks]
-    # The memo makes the copy hold the folded layer wherever the network holds the joint classifier.
-    stock = copy.deepcopy(model, {id(joint): joint.fold(inference)})
+    # The memo makes the copy hold the folded layers wherever the network holds the joint classifiers.
+    stock = copy.deepcopy(model, {id(part): part.fold(inference) for part in joint_classifiers(model)})
     for table, keys in zip((stock._forward_pre_hooks, stock._forward_hooks), attached, strict=True):
         for key in keys:
             del table[key]
     return stock
 
 
+def joint_classifiers(model: nn.Module) -> list[EmbeddedClassifier]:
+    """All joint classifiers of an enhanced network: one, but for networks with several classifiers.
+
+    Raises:
+        ValueError: see :func:`joint_classifier`.
+    """
+    first = joint_classifier(model)
+    others = [m for m in model.modules() if isinstance(m, EmbeddedClassifier) and m is not first]
+    return [first, *others]
+
+
 def joint_classifier(model: nn.Module) -> EmbeddedClassifier:
-    """The joint classifier of an enhanced network.
+    """The joint classifier of an enhanced network; the first of several.
 
     Raises:
         ValueError: if ``model`` is not an enhanced network, naming the part of it that is, if any.
@@ -124,13 +131,14 @@ def joint_evaluation(model: nn.Module) -> Iterator[None]:
     Raises:
         ValueError: if ``model`` is not an enhanced network.
     """
-    joint = joint_classifier(model)
-    training, views = joint.training, joint.views
-    joint.training, joint.views = True, "all"
+    before = [(joint, joint.training, joint.views) for joint in joint_classifiers(model)]
+    for joint, _, _ in before:
+        joint.training, joint.views = True, "all"
     try:
         yield
     finally:
-        joint.training, joint.views = training, views
+        for joint, training, views in before:
+            joint.training, joint.views = training, views
 
 
 def _check_stock(model: nn.Module) -> None:
