@@ -22,6 +22,9 @@ from queue import Empty, Queue
 from threading import Thread
 from typing import IO, Any
 
+import timm
+import torch
+import torchvision
 from coverage_build import Architecture, architectures
 from coverage_table import write_page
 from coverage_worker import work
@@ -44,31 +47,37 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.worker:
-        work(json.load(sys.stdin), options.timeout, options.memory)
+        work(*json.load(sys.stdin), options.timeout, options.memory)
         return
-    results = load(options.results)
+    results, versions = load(options.results)
     if not options.summary:
-        run(wanted(results, options.only, options.again), results, options)
-    write_page(list(results.values()), len(architectures()), options.page)
+        versions = {module.__name__: module.__version__ for module in (timm, torch, torchvision)}
+        run(wanted(results, options.only, options.again), results, versions, options)
+    write_page(list(results.values()), len(architectures()), versions, options.page)
 
 
-def load(path: Path) -> dict[str, Outcome]:
-    """The outcomes there are, by ``library/name``."""
-    return {f"{o['library']}/{o['name']}": o for o in json.loads(path.read_text())} if path.exists() else {}
+def load(path: Path) -> tuple[dict[str, Outcome], dict[str, str]]:
+    """The outcomes there are, by ``library/name``, and the versions they are of."""
+    if not path.exists():
+        return {}, {}
+    content = json.loads(path.read_text())
+    return {f"{o['library']}/{o['name']}": o for o in content["networks"]}, content["versions"]
 
 
-def save(results: dict[str, Outcome], path: Path) -> None:
+def save(results: dict[str, Outcome], versions: dict[str, str], path: Path) -> None:
     """All outcomes, one a line, in order of their names; never a half-written file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text("[\n" + ",\n".join(json.dumps(results[key]) for key in sorted(results)) + "\n]\n")
+    lines = ",\n".join(json.dumps(results[key]) for key in sorted(results))
+    part.write_text(f'{{"versions": {json.dumps(versions)}, "networks": [\n{lines}\n]}}\n')
     part.replace(path)
 
 
 def wanted(results: dict[str, Outcome], only: list[str] | None, again: bool) -> list[Architecture]:
     """What is to be run."""
     if only:
-        return [a for a in architectures() if any(fnmatch(n, p) for p in only for n in (a.name, f"{a.library}/{a.name}"))]
+        patterns = [pattern if "/" in pattern else f"*/{pattern}" for pattern in only]
+        return [a for a in architectures() if any(fnmatch(f"{a.library}/{a.name}", p) for p in patterns)]
     done = {key for key, outcome in results.items() if not (again and outcome["outcome"] == "failed")}
     return in_turn([a for a in architectures() if f"{a.library}/{a.name}" not in done])
 
@@ -81,14 +90,17 @@ def in_turn(todo: list[Architecture]) -> list[Architecture]:
     return [a for turn in zip_longest(*families.values()) for a in turn if a is not None]
 
 
-def run(todo: list[Architecture], results: dict[str, Outcome], options: argparse.Namespace) -> None:
+def run(
+    todo: list[Architecture], results: dict[str, Outcome], versions: dict[str, str], options: argparse.Namespace
+) -> None:
     """Run the networks chunk by chunk; one that takes its process down is a failure, and the rest goes on."""
     count = len(todo)
     while todo:
         chunk = todo[: options.chunk]
-        for outcome in outcomes(chunk, options):
+        families = {o["family"]: o["image"] for o in results.values() if "image" in o}
+        for outcome in outcomes(chunk, families, options):
             results[f"{outcome['library']}/{outcome['name']}"] = outcome
-            save(results, options.results)
+            save(results, versions, options.results)
             todo = todo[1:]
             print(f"{count - len(todo)}/{count} {line(outcome)}", flush=True)
 
@@ -98,13 +110,13 @@ def line(outcome: Outcome) -> str:
     return f"{outcome['name']}: {outcome['outcome']}, {outcome['seconds']} s {outcome.get('reason', '')}"
 
 
-def outcomes(chunk: list[Architecture], options: argparse.Namespace) -> Iterator[Outcome]:
+def outcomes(chunk: list[Architecture], families: dict[str, int], options: argparse.Namespace) -> Iterator[Outcome]:
     """The outcomes of a worker process, in order; fewer than there are networks if it ended early."""
     command = [sys.executable, __file__, "--worker", "--timeout", str(options.timeout), "--memory", str(options.memory)]
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert worker.stdin is not None
     assert worker.stdout is not None
-    worker.stdin.write(json.dumps([[a.library, a.name] for a in chunk]))
+    worker.stdin.write(json.dumps([[[a.library, a.name] for a in chunk], families]))
     worker.stdin.close()
     lines: Queue[str | None] = Queue()
     Thread(target=read, args=(worker.stdout, lines), daemon=True).start()

@@ -21,8 +21,8 @@ from torch import nn
 
 # Networks above are checked with fewer blocks.
 LIMIT = 120_000_000
-# The image size that worked last in each family; None is the network's own.
-Families = dict[str, tuple[int | None]]
+# The image size that worked last in each family.
+Families = dict[str, int]
 
 
 class OutOfTimeError(Exception):
@@ -37,14 +37,13 @@ class NoClassifierError(Exception):
     """The network gives features."""
 
 
-def work(names: list[tuple[str, str]], timeout: int, memory: float) -> None:
+def work(names: list[tuple[str, str]], families: Families, timeout: int, memory: float) -> None:
     """Check the networks and print an outcome each, as a line of JSON."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     limit_memory(memory)
-    families: Families = {}
     for library, name in names:
         began = time.monotonic()
         architecture = Architecture(library, name)
@@ -64,26 +63,38 @@ def check(architecture: Architecture, timeout: int, families: Families) -> dict[
         three; and what was seen on the way.
     """
     try:
-        try:
-            with time_limit(timeout):
+        with time_limit(timeout):
+            problem = ""
+            try:
                 return {"outcome": "full"} | smallest_images(architecture, {}, families)
-        except (TooLargeError, OutOfTimeError) as problem:
-            with time_limit(timeout):
-                return smaller(architecture, families, problem)
+            except TooLargeError as error:
+                problem = str(error)
+            # Here, where the error no longer holds the network in memory.
+            return smaller(architecture, families, problem)
     except NoClassifierError:
         return {"outcome": "none", "reason": "gives features: it has no classifier"}
+    except OutOfTimeError as error:
+        late = str(error)
     except Exception as error:
         return {"outcome": "failed", "reason": f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]}
+    return meta(architecture, late)
 
 
-def smaller(architecture: Architecture, families: Families, problem: Exception) -> dict[str, Any]:
-    """Keys and shapes of the whole network, and the check of one with fewer blocks."""
+def meta(architecture: Architecture, reason: str) -> dict[str, Any]:
+    """Keys and shapes of the whole network."""
     whole = on_meta(architecture)
-    found = {"parameters": parameters(whole)} | keys_and_shapes(whole)
-    options = reduced(architecture, LIMIT) if isinstance(problem, TooLargeError) else None
+    return {"outcome": "meta", "reason": reason, "parameters": parameters(whole)} | keys_and_shapes(whole)
+
+
+def smaller(architecture: Architecture, families: Families, reason: str) -> dict[str, Any]:
+    """Keys and shapes of the whole network, and the check of one with fewer blocks."""
+    found = meta(architecture, reason)
+    options = reduced(architecture, LIMIT)
     if options is None:
-        return {"outcome": "meta", "reason": str(problem)} | found
-    return {"outcome": "reduced", "options": options} | smallest_images(architecture, options, families) | found
+        return found
+    del found["reason"]
+    figures = smallest_images(architecture, options, families)
+    return found | figures | {"outcome": "reduced", "options": options, "parameters": found["parameters"]}
 
 
 def smallest_images(architecture: Architecture, options: dict[str, Any], families: Families) -> dict[str, Any]:
@@ -94,8 +105,9 @@ def smallest_images(architecture: Architecture, options: dict[str, Any], familie
         Exception: the network's error at its own size, if there is none.
     """
     size_option = architecture.size_option()
-    # What another network of the family took is the best guess.
-    sizes = dict.fromkeys((*families.get(architecture.family, ()), *SIZES, None))
+    # What another network of the family took is a good guess, but not worth large images.
+    guess = [size for family, size in families.items() if family == architecture.family and size <= max(SIZES)]
+    sizes: dict[int | None, None] = dict.fromkeys((*guess, *SIZES, None))
     for size in sizes:
         try:
             network, own = build(architecture, options, size_option, size)
@@ -109,7 +121,7 @@ def smallest_images(architecture: Architecture, options: dict[str, Any], familie
             if size is None:
                 raise
             continue
-        families[architecture.family] = (size,)
+        families[architecture.family] = size or own
         return figures
     raise AssertionError
 

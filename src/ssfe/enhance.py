@@ -39,6 +39,12 @@ def enhance(
     In training mode the network returns :class:`~ssfe.joint.JointLogits`, for :class:`~ssfe.loss.JointLoss`; in
     evaluation mode (B, N) logits, as before. Build the optimizer, and compile or wrap the network, afterwards.
 
+    All classifiers of a network of several (DeiT's two heads, CrossViT, VOLO) become joint and see the same views, so
+    that what the network does with their logits stays right. A network that returns a tuple in training mode (auxiliary
+    classifiers as in Inception v3; ``set_distilled_training`` of timm) goes on doing so, with JointLogits in the place
+    of each joint classifier's logits; auxiliary classifiers are left as they are, and JointLoss takes their (B, N)
+    logits as well.
+
     Args:
         model: a network with a Linear or 1x1 Conv2d classifier: timm, torchvision, or any module. Modified in place.
         transform: the M transformations; default ``ChannelDiscard()``: four views, each without one of four groups.
@@ -61,6 +67,9 @@ def enhance(
     stocks = [layer for _, layer in find_classifiers(model, classifier)]
     options: dict[str, Any] = {"views": views, "inference": inference, "distill": distill}
     joints = [EmbeddedClassifier.from_classifier(stock, transform, **options) for stock in stocks]  # type: ignore[arg-type]
+    if len({joint.num_classes for joint in joints}) > 1:
+        sizes = ", ".join(str(joint.num_classes) for joint in joints)
+        raise ValueError(f"the classifiers have {sizes} classes: they must have the same, for one task")
     for stock, joint in zip(stocks, joints, strict=True):
         replace_module(model, stock, joint)
     joints[0].attach(model, *joints[1:])
