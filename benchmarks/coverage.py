@@ -1,8 +1,8 @@
 """Every classification network of timm and torchvision: enhance, train a step, fold, compare.
 
-    python benchmarks/coverage.py                  # all that are not in the results file yet
-    python benchmarks/coverage.py --only 'resnet*' # some of them, again
-    python benchmarks/coverage.py --summary        # docs/coverage.md from the results file
+    python -m benchmarks.coverage                  # all that are not in the results file yet
+    python -m benchmarks.coverage --only 'resnet*' # some of them, again
+    python -m benchmarks.coverage --summary        # docs/coverage.md from the results file
 
 Networks run in worker processes, many in each. Every outcome is in the results file as soon as it is known, so that the
 run may be stopped and started at will.
@@ -25,9 +25,9 @@ from typing import IO, Any
 import timm
 import torch
 import torchvision
-from coverage_build import Architecture, architectures
-from coverage_table import write_page
-from coverage_worker import work
+from benchmarks.coverage_build import Architecture, architectures
+from benchmarks.coverage_table import write_page
+from benchmarks.coverage_worker import work
 
 HERE = Path(__file__).parent
 Outcome = dict[str, Any]
@@ -112,14 +112,21 @@ def line(outcome: Outcome) -> str:
 
 def outcomes(chunk: list[Architecture], families: dict[str, int], options: argparse.Namespace) -> Iterator[Outcome]:
     """The outcomes of a worker process, in order; fewer than there are networks if it ended early."""
-    command = [sys.executable, __file__, "--worker", "--timeout", str(options.timeout), "--memory", str(options.memory)]
-    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    limits = ["--timeout", str(options.timeout), "--memory", str(options.memory)]
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.coverage", "--worker", *limits],
+        cwd=HERE.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert worker.stdin is not None
     assert worker.stdout is not None
     worker.stdin.write(json.dumps([[[a.library, a.name] for a in chunk], families]))
     worker.stdin.close()
     lines: Queue[str | None] = Queue()
-    Thread(target=read, args=(worker.stdout, lines), daemon=True).start()
+    reader = Thread(target=read, args=(worker.stdout, lines), daemon=True)
+    reader.start()
     try:
         for architecture in chunk:
             # The worker stops itself in time, unless a single operation takes longer.
@@ -136,6 +143,8 @@ def outcomes(chunk: list[Architecture], families: dict[str, int], options: argpa
     finally:
         worker.kill()
         worker.wait()
+        reader.join()
+        worker.stdout.close()
 
 
 def read(stream: IO[str], lines: Queue[str | None]) -> None:

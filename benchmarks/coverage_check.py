@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from coverage_build import CLASSES
+from benchmarks.coverage_build import CLASSES
 from torch import Tensor, nn
 
 import ssfe

@@ -8,15 +8,14 @@ import json
 import os
 import resource
 import signal
-import sys
 import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from coverage_build import SIZES, Architecture, cheap_initialisation, on_meta, parameters, reduced
-from coverage_check import keys_and_shapes, there_and_back
+from benchmarks.coverage_build import SIZES, Architecture, cheap_initialisation, on_meta, parameters, reduced
+from benchmarks.coverage_check import keys_and_shapes, there_and_back
 from torch import nn
 
 # Networks above are checked with fewer blocks.
@@ -165,12 +164,13 @@ def time_limit(seconds: int) -> Iterator[None]:
     def ring(*_: object) -> None:
         raise OutOfTimeError(f"took longer than {seconds} s")
 
-    signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, ring)
     signal.alarm(seconds)
     try:
         yield
     finally:
         signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def limit_memory(gib: float) -> None:
@@ -178,7 +178,3 @@ def limit_memory(gib: float) -> None:
     with open("/proc/self/status") as status:  # noqa: PTH123
         now = next(int(line.split()[1]) for line in status if line.startswith("VmData"))
     resource.setrlimit(resource.RLIMIT_DATA, (now * 1024 + int(gib * 2**30), resource.RLIM_INFINITY))
-
-
-if __name__ == "__main__":
-    sys.exit("run coverage.py")
