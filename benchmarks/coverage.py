@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=HERE / "results" / "coverage.json")
     parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "coverage.md")
     parser.add_argument("--summary", action="store_true", help="write the page from the results file, and run nothing")
-    parser.add_argument("--again", action="store_true", help="run anew what failed")
+    parser.add_argument("--again", action="store_true", help="run anew what failed, or was checked on meta alone")
     parser.add_argument("--timeout", type=int, default=120, metavar="SECONDS", help="for each network")
     parser.add_argument("--memory", type=float, default=5.0, metavar="GIB", help="for each network")
     parser.add_argument("--chunk", type=int, default=150, help="networks for each process")
@@ -78,8 +78,8 @@ def wanted(results: dict[str, Outcome], only: list[str] | None, again: bool) -> 
     if only:
         patterns = [pattern if "/" in pattern else f"*/{pattern}" for pattern in only]
         return [a for a in architectures() if any(fnmatch(f"{a.library}/{a.name}", p) for p in patterns)]
-    done = {key for key, outcome in results.items() if not (again and outcome["outcome"] == "failed")}
-    return in_turn([a for a in architectures() if f"{a.library}/{a.name}" not in done])
+    done = {key for key, outcome in results.items() if not (again and outcome["outcome"] in ("failed", "meta"))}
+    return [a for a in in_turn(architectures()) if f"{a.library}/{a.name}" not in done]
 
 
 def in_turn(todo: list[Architecture]) -> list[Architecture]:

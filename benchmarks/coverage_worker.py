@@ -18,8 +18,9 @@ from benchmarks.coverage_build import SIZES, Architecture, cheap_initialisation,
 from benchmarks.coverage_check import keys_and_shapes, there_and_back
 from torch import nn
 
-# Networks above are checked with fewer blocks.
+# Networks of more parameters are checked with fewer blocks; those that have no option for that, up to the second limit.
 LIMIT = 120_000_000
+UTMOST = 400_000_000
 # The image size that worked last in each family.
 Families = dict[str, int]
 
@@ -89,14 +90,18 @@ def smaller(architecture: Architecture, families: Families, reason: str) -> dict
     """Keys and shapes of the whole network, and the check of one with fewer blocks."""
     found = meta(architecture, reason)
     options = reduced(architecture, LIMIT)
-    if options is None:
+    if options is None and found["parameters"] > UTMOST:
         return found
     del found["reason"]
+    if options is None:
+        return found | smallest_images(architecture, {}, families, UTMOST) | {"outcome": "full"}
     figures = smallest_images(architecture, options, families)
     return found | figures | {"outcome": "reduced", "options": options, "parameters": found["parameters"]}
 
 
-def smallest_images(architecture: Architecture, options: dict[str, Any], families: Families) -> dict[str, Any]:
+def smallest_images(
+    architecture: Architecture, options: dict[str, Any], families: Families, limit: int = LIMIT
+) -> dict[str, Any]:
     """The check at the smallest image size that the network takes.
 
     Raises:
@@ -109,7 +114,7 @@ def smallest_images(architecture: Architecture, options: dict[str, Any], familie
     sizes: dict[int | None, None] = dict.fromkeys((*guess, *SIZES, None))
     for size in sizes:
         try:
-            network, own = build(architecture, options, size_option, size)
+            network, own = build(architecture, options, size_option, size, limit)
             figures = {"parameters": parameters(network), "image": size or own}
             figures |= there_and_back(network, size or own)
         except (OutOfTimeError, TooLargeError, NoClassifierError):
@@ -126,7 +131,7 @@ def smallest_images(architecture: Architecture, options: dict[str, Any], familie
 
 
 def build(
-    architecture: Architecture, options: dict[str, Any], size_option: str | None, size: int | None
+    architecture: Architecture, options: dict[str, Any], size_option: str | None, size: int | None, limit: int
 ) -> tuple[nn.Module, int]:
     """The network, for images of that size where it asks for the size, and its own size.
 
@@ -146,7 +151,7 @@ def build(
     if head is None or isinstance(head, nn.Identity):
         raise NoClassifierError
     count = parameters(network)
-    if count > LIMIT:
+    if count > limit:
         raise TooLargeError(f"{count / 1e6:.0f} M parameters, and no option for fewer blocks")
     random.fill()
     configuration = getattr(network, "pretrained_cfg", None) or {}
