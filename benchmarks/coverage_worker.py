@@ -92,11 +92,12 @@ def smaller(architecture: Architecture, families: Families, reason: str) -> dict
     options = reduced(architecture, LIMIT)
     if options is None and found["parameters"] > UTMOST:
         return found
-    del found["reason"]
-    if options is None:
-        return found | smallest_images(architecture, {}, families, UTMOST) | {"outcome": "full"}
-    figures = smallest_images(architecture, options, families)
-    return found | figures | {"outcome": "reduced", "options": options, "parameters": found["parameters"]}
+    try:
+        figures = smallest_images(architecture, options or {}, families, UTMOST)
+    except TooLargeError as error:
+        return found | {"reason": str(error)}
+    done = {"outcome": "reduced", "options": options} if options else {"outcome": "full"}
+    return figures | {"parameters": found["parameters"]} | done
 
 
 def smallest_images(

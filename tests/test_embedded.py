@@ -15,24 +15,7 @@ from ssfe.embedded import EmbeddedClassifier
 from ssfe.enhance import joint_classifiers
 
 from .reference import classifier as reference
-from .reference.networks import TinyNet, images
-
-
-class TwoHeads(TinyNet):
-    """Two classifiers on different features, averaged; both logits in distillation, as in DeiT."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.wide, self.head_dist = nn.Linear(13, 19), nn.Linear(19, 5)
-        self.both = False
-
-    def get_classifier(self) -> tuple[nn.Module, nn.Module]:
-        return self.fc, self.head_dist
-
-    def forward(self, x: Tensor) -> Any:
-        features = self.forward_features(x)
-        logits, other = self.fc(features), self.head_dist(self.wide(features).relu())
-        return (logits, other) if self.both and self.training else (logits + other) / 2
+from .reference.networks import TinyNet, TwoHeads, images
 
 
 class Outputs(NamedTuple):
