@@ -148,8 +148,7 @@ def build(
                     break
         if network is None:
             network = architecture.create(**options)
-    head = network.get_classifier() if hasattr(network, "get_classifier") else network
-    if head is None or isinstance(head, nn.Identity):
+    if not has_classifier(architecture, network):
         raise NoClassifierError
     count = parameters(network)
     if count > limit:
@@ -157,6 +156,14 @@ def build(
     random.fill()
     configuration = getattr(network, "pretrained_cfg", None) or {}
     return network, max(configuration.get("input_size", (3, 299 if "inception" in architecture.name else 224))[1:])
+
+
+def has_classifier(architecture: Architecture, network: nn.Module) -> bool:
+    """Whether the network has a classifier, by its own word. timm lists encoders too."""
+    if architecture.library != "timm":
+        return True
+    head = network.get_classifier() if hasattr(network, "get_classifier") else None
+    return not (head is None or isinstance(head, nn.Identity) or getattr(network, "num_classes", None) == 0)
 
 
 @contextlib.contextmanager

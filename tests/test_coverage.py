@@ -11,7 +11,7 @@ import torch
 from benchmarks import coverage
 from benchmarks.coverage_build import Architecture, architectures, cheap_initialisation, reduced
 from benchmarks.coverage_check import CheckError, keys_and_shapes, there_and_back
-from benchmarks.coverage_worker import check
+from benchmarks.coverage_worker import check, has_classifier
 from torch import Tensor
 
 from .reference.networks import ConvHeadNet, TinyNet
@@ -47,6 +47,14 @@ def test_three_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_check(library: str, name: str, outcome: str, classifiers: int) -> None:
     found = check(Architecture(library, name), 60, {})
     assert (found["outcome"], found["classifiers"]) == (outcome, classifiers)
+
+
+def test_encoders_have_no_classifier() -> None:
+    resnet = timm.create_model("test_resnet")
+    assert has_classifier(Architecture("timm", "test_resnet"), resnet)
+    assert not has_classifier(Architecture("timm", "test_resnet"), timm.create_model("test_resnet", num_classes=0))
+    assert not has_classifier(Architecture("timm", "no_such"), TinyNet())
+    assert has_classifier(Architecture("torchvision", "no_such"), TinyNet())
 
 
 class Noisy(TinyNet):
