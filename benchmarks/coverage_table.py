@@ -31,7 +31,7 @@ back: enhanced with the defaults, trained for one step on two images, folded. {h
 A network passes if
 
 - its logits before training are the stock network's, and the folded network's are the enhanced network's, within
-  {tolerance:.0e} of the largest logit (largest difference seen: {start:.0e} and {fold:.0e});
+  {tolerance:.1g} of the largest logit (largest difference seen: {start:.1g} and {fold:.1g});
 - enhancing leaves every parameter but the classifier's as it was, and every joint classifier learns in the step;
 - the folded network has the stock network's modules, keys, shapes and dtypes.
 
