@@ -24,7 +24,7 @@ from ssfe import (
 from ssfe.enhance import joint_classifier
 
 from .reference import classifier as reference
-from .reference.networks import ConvHeadNet, DeepNet, TinyNet, images
+from .reference.networks import ConvHeadNet, DeepNet, TinyNet, TwoHeads, images
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def train(model: nn.Module, twin: nn.Module, own: nn.Module) -> None:
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("in_place", [False, True], ids=["torch.compile", "model.compile"])
 @pytest.mark.parametrize("views", ["all", "sampled"])
-@pytest.mark.parametrize("network", [TinyNet, ConvHeadNet])
+@pytest.mark.parametrize("network", [TinyNet, ConvHeadNet, TwoHeads])
 def test_trains_as_the_eager_network(network: type[nn.Module], views: Any, in_place: bool) -> None:
     model = enhance(network(), views=views, distill=True)
     twin = copy.deepcopy(model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -12,9 +11,11 @@ import torchvision
 from torch import nn
 
 from ssfe import ChannelDiscard, JointLogits, JointLoss, enhance, fold
-from ssfe.enhance import joint_classifier
+from ssfe.enhance import joint_classifiers
+from ssfe.surgery import find_classifiers
 
 CLASSES = 3
+TWO_HEADED = ("deit", "levit", "volo")
 NETWORKS: list[tuple[str, str, dict[str, Any]]] = [
     ("timm", "resnet18", {}),
     ("timm", "resnet50", {}),
@@ -26,6 +27,9 @@ NETWORKS: list[tuple[str, str, dict[str, Any]]] = [
     ("timm", "resnetv2_50", {}),
     ("timm", "regnety_004", {}),
     ("timm", "vit_tiny_patch16_224", {"img_size": 32}),
+    ("timm", "deit_tiny_distilled_patch16_224", {"img_size": 32, "depth": 2}),
+    ("timm", "levit_128s", {"img_size": 32}),
+    ("timm", "volo_d1_224", {"img_size": 32}),
     ("torchvision", "resnet18", {}),
     ("torchvision", "vgg11_bn", {"init_weights": False}),
     ("torchvision", "squeezenet1_1", {}),
@@ -42,6 +46,9 @@ def create(library: str, name: str, options: dict[str, Any]) -> nn.Module:
 @pytest.mark.parametrize(("library", "name", "options"), NETWORKS, ids=lambda v: v if isinstance(v, str) else "")
 def test_there_and_back(library: str, name: str, options: dict[str, Any]) -> None:
     stock = create(library, name, options).eval()
+    with torch.no_grad():
+        for _, layer in find_classifiers(stock):
+            layer.get_parameter("weight").normal_()  # some start at zero, and zero is equal to anything
     stock_class = [type(module) for module in stock.modules()]
     weights = {key: value.clone() for key, value in stock.state_dict().items()}
     parameters = dict(stock.named_parameters())
@@ -50,13 +57,15 @@ def test_there_and_back(library: str, name: str, options: dict[str, Any]) -> Non
         expected = stock(x)
 
     model = enhance(stock, ChannelDiscard(identity=True), distill=True)
-    joint = joint_classifier(model)
-    own = {id(p) for p in joint.parameters()}
+    joints = joint_classifiers(model)
+    assert len(joints) == (2 if name.startswith(TWO_HEADED) else 1)
+    own = {id(p) for joint in joints for p in joint.parameters()}
     for key, parameter in model.named_parameters():
         assert id(parameter) in own or (parameter is parameters[key] and parameter.equal(weights[key]))
     with torch.no_grad():
         for inference in ("aggregated", "single", "distilled"):
-            joint.inference = inference  # type: ignore[assignment]
+            for joint in joints:
+                joint.inference = inference  # type: ignore[assignment]
             torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
 
     output = model.train()(x)
@@ -73,7 +82,8 @@ def test_there_and_back(library: str, name: str, options: dict[str, Any]) -> Non
 
     model.eval()
     for inference in ("aggregated", "single", "distilled"):
-        joint.inference = inference  # type: ignore[assignment]
+        for joint in joints:
+            joint.inference = inference  # type: ignore[assignment]
         folded = fold(model)
         assert [type(module) for module in folded.modules()] == stock_class
         state = folded.state_dict()
@@ -82,11 +92,35 @@ def test_there_and_back(library: str, name: str, options: dict[str, Any]) -> Non
             torch.testing.assert_close(folded(x), model(x), rtol=1e-5, atol=1e-5)
 
 
-def test_auxiliary_outputs() -> None:
-    model = torchvision.models.googlenet(num_classes=CLASSES, aux_logits=True, init_weights=False)
-    enhance(model)
-    with pytest.raises(TypeError, match=r"GoogLeNet returned GoogLeNetOutputs .*switch off auxiliary outputs"):
-        model(torch.randn(2, 3, 64, 64))
-    single = torchvision.models.googlenet(num_classes=CLASSES, aux_logits=False, init_weights=False)
-    output = enhance(copy.deepcopy(single))(torch.randn(2, 3, 64, 64))
-    assert output.logits.shape == (2, 4, CLASSES, 4)
+def test_auxiliary_classifiers() -> None:
+    """As in torchvision's own training: a loss for each output, the auxiliary ones with less weight."""
+    model = enhance(create("torchvision", "googlenet", {"aux_logits": True, "init_weights": False}))
+    output = model(torch.randn(2, 3, 64, 64))
+    assert type(output).__name__ == "GoogLeNetOutputs"
+    assert isinstance(output.logits, JointLogits)
+    assert output.logits.logits.shape == (2, 4, CLASSES, 4)
+    main, *auxiliary = output
+    labels, criterion = torch.tensor([0, 2]), JointLoss()
+    assert all(logits.shape == (2, CLASSES) for logits in auxiliary)
+    loss = criterion(main, labels) + 0.3 * sum(criterion(logits, labels) for logits in auxiliary)
+    loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_distillation_token_in_training() -> None:
+    model = enhance(create("timm", "deit_tiny_distilled_patch16_224", {"img_size": 32, "depth": 1}), views="sampled")
+    model.set_distilled_training(True)
+    classes, teacher = model(torch.randn(2, 3, 32, 32))
+    assert isinstance(classes, JointLogits)
+    assert isinstance(teacher, JointLogits)
+    assert classes.views.equal(teacher.views)
+    assert not classes.logits.equal(teacher.logits)
+
+
+def test_there_and_back_on_the_meta_device() -> None:
+    with torch.device("meta"):
+        stock = create("timm", "levit_128s", {"img_size": 32})
+    shapes = {key: value.shape for key, value in stock.state_dict().items()}
+    folded = fold(enhance(stock))
+    assert {key: value.shape for key, value in folded.state_dict().items()} == shapes
+    assert all(parameter.is_meta for parameter in folded.parameters())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ssfe import ChannelDiscard, JointLogits, JointLoss, QuarterTurns, RegionDiscard, enhance
 from ssfe.enhance import joint_classifier
 
-from .reference.networks import ChannelsLastNet, DeepNet, images
+from .reference.networks import ChannelsLastNet, DeepNet, TwoHeads, images
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 
@@ -210,8 +210,13 @@ def test_labels_outside_the_range_name_the_classes() -> None:
         JointLoss()(model(images()), torch.tensor([0, 1, 2, 5]))
 
 
-def test_auxiliary_outputs() -> None:
+def test_auxiliary_outputs_before_the_tap_are_left_as_they_are() -> None:
     model = torchvision.models.googlenet(num_classes=3, aux_logits=True, init_weights=False)
-    enhance(model, tap="inception4e").train()
-    with pytest.raises(TypeError, match=r"GoogLeNet returned GoogLeNetOutputs .*switch off auxiliary outputs"):
-        model(torch.randn(2, 3, 64, 64))
+    output = enhance(model, tap="inception4e").train()(torch.randn(2, 3, 64, 64))
+    assert output.logits.logits.shape == (2, 4, 3, 4)
+    assert output.aux_logits1.shape == output.aux_logits2.shape == (2, 3)
+
+
+def test_a_deeper_tap_needs_one_classifier() -> None:
+    with pytest.raises(ValueError, match=r"TwoHeads has 2 classifiers, .*: a deeper tap serves one"):
+        enhance(TwoHeads(), tap="wide")

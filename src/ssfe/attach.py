@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,10 +19,11 @@ Hook = tuple[str, str, int]
 """Qualified name of the module that holds a hook, the table it is in, and its key there."""
 
 
-def attach(network: nn.Module, stock: nn.Module, joint: EmbeddedClassifier) -> None:
-    """Put the joint classifier in the classifier's place, and its hooks on the network."""
-    replace_module(network, stock, joint)
-    joint.attach(network)
+def attach(network: nn.Module, stocks: Sequence[nn.Module], joints: Sequence[EmbeddedClassifier]) -> None:
+    """Put joint classifiers in the classifiers' places, and the hooks of the first on the network."""
+    for stock, joint in zip(stocks, joints, strict=True):
+        replace_module(network, stock, joint)
+    joints[0].attach(network, *joints[1:])
 
 
 def hooks_of(network: nn.Module, joint: EmbeddedClassifier) -> list[Hook]:
@@ -76,7 +78,7 @@ def attach_tap(
                 f"rest of the network ({reason}). As inside a residual block, the features of all views may meet "
                 f"others of the images alone: tap a whole block or stage{instead}"
             )
-    attach(network, classifier[1], joint.train(classifier[1].training))
+    attach(network, [classifier[1]], [joint.train(classifier[1].training)])
 
 
 def _check_place(network: nn.Module, tap: str, classifier: tuple[str, nn.Module]) -> None:
@@ -121,7 +123,7 @@ def _joint_classifier(
 def _refusal(network: nn.Module, stock: nn.Module, joint: TappedClassifier, images: Tensor) -> str | None:
     """Why the network cannot run with this joint classifier, or None if it can."""
     views = joint.views
-    attach(network, stock, joint)
+    attach(network, [stock], [joint])
     joint.training, joint.views = True, "all"
     try:
         run(network, images)

@@ -171,9 +171,10 @@ class JointClassifier(nn.Module):
             return self.distilled.weight, self.distilled.bias
         count = self.transforms if inference == "aggregated" else 1
         weight = self.weight.view(self.num_classes, self.transforms, self.in_features)
-        total = weight[:, 0] * self.masks[0]
+        masks = self.masks.to(weight.device)  # they stay on the CPU when the weights are on the meta device
+        total = weight[:, 0] * masks[0]
         for j in range(1, count):
-            total = total + weight[:, j] * self.masks[j]
+            total = total + weight[:, j] * masks[j]
         if self.bias is None:
             return total / count, None
         return total / count, self.bias.view(self.num_classes, self.transforms)[:, :count].mean(1)

@@ -9,20 +9,31 @@ from torch import Tensor, nn
 from ssfe.classifier import JointClassifier
 
 
+class NetworkCall:
+    """One forward of the network under way: what its classifiers, most often one, have in common in it."""
+
+    open = False
+    sampled: Tensor | None = None
+
+
 class EmbeddedClassifier(JointClassifier):
     """A :class:`~ssfe.classifier.JointClassifier` that stands in a stock network, in its classifier's place.
 
     In training mode it returns one tensor, the views stacked along the batch dimension, so that what the network does
-    after its classifier (flatten, pool, activate) is done to every view. Two hooks on the network, bound methods so
-    that deep copies and pickles keep working, turn the network's output into :class:`~ssfe.joint.JointLogits`. Whatever
-    multiplies the batch inside a network, at any tap, can come out this way.
+    after its classifier (flatten, pool, activate, average with another classifier's) is done to every view. Two hooks
+    on the network, bound methods so that deep copies and pickles keep working, turn the network's output into
+    :class:`~ssfe.joint.JointLogits`. Whatever multiplies the batch inside a network, at any tap, can come out this way.
+
+    Several classifiers of one network share their views of an image: see :meth:`attach`.
     """
 
-    _sampled: Tensor | None = None
-    _expected = False
+    _call: NetworkCall
 
-    def attach(self, network: nn.Module) -> None:
-        """Register the hooks on the network that holds this module."""
+    def attach(self, network: nn.Module, *others: EmbeddedClassifier) -> None:
+        """Register the hooks on the network that holds this module, and let its other classifiers share the views."""
+        self._call = NetworkCall()
+        for other in others:
+            other._call = self._call
         network.register_forward_pre_hook(self.announce, with_kwargs=True)
         network.register_forward_hook(self.pack)
 
@@ -30,23 +41,29 @@ class EmbeddedClassifier(JointClassifier):
         """(views * B [+ B], N*M, ...) in training mode, the stock layer's output in evaluation mode.
 
         Raises:
-            RuntimeError: in training mode outside the network's own forward, where nothing would pack the views.
+            RuntimeError: in training mode outside the network's own forward, where nothing would pack the views; if
+                the network calls its classifiers on batches of different sizes.
         """
         if not self.training:
             return self._stock_product(x)
-        if not self._expected:
+        if not self._call.open:
             raise RuntimeError(
-                "the joint classifier was called outside its network's forward, or more than once in it: in training "
-                "mode call model(images), not its parts (forward_features, forward_head); or it runs as a copy of "
-                "itself: peft's modules_to_save makes one, so leave the joint classifier out of it and unfreeze it "
-                "with requires_grad_(True)"
+                "the joint classifier was called outside its network's forward: in training mode call model(images), "
+                "not its parts (forward_features, forward_head); or it runs as a copy of itself: peft's "
+                "modules_to_save makes one, so leave the joint classifier out of it and unfreeze it with "
+                "requires_grad_(True)"
             )
-        self._expected = False
-        self._sampled = self._sample_views(x)
-        return self._stacked_views(x, self._sampled)
+        # One draw for all calls, so that the network may add or average their logits.
+        sampled = self._sample_views(x) if self._call.sampled is None else self._call.sampled
+        if sampled is not None and len(sampled) != len(x):
+            raise RuntimeError(
+                f"the network calls its classifiers on batches of {len(sampled)} and {len(x)}: use views='all'"
+            )
+        self._call.sampled = sampled
+        return self._stacked_views(x, sampled)
 
     def announce(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Forward pre-hook of the network: its own call is under way, and calls this module once.
+        """Forward pre-hook of the network: its own call is under way.
 
         Raises:
             TypeError: if in training mode a network of transformers would compute its own loss.
@@ -57,38 +74,44 @@ class EmbeddedClassifier(JointClassifier):
                 "labels: call model(images) and give its logits to ssfe.JointLoss; with transformers' Trainer, pass "
                 "compute_loss_func=ssfe.integrations.transformers.TrainerLoss()"
             )
-        self._expected = True
+        self._call.open, self._call.sampled = True, None
 
     def pack(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Forward hook of the network: its stacked output as JointLogits; in evaluation mode the output as it is.
 
-        In a dict (transformers' ModelOutput is one) its ``logits`` become JointLogits.
+        Of a tuple (auxiliary outputs; the two heads of a network in distillation), the stacked elements are turned into
+        JointLogits and the others are left as they are; of a dict (transformers' ModelOutput is one) its ``logits``.
 
         Raises:
-            TypeError: if in training mode the output is not one (views * B, N*M) tensor, or a dict with one.
+            TypeError: if in training mode the output neither is nor has a (views * B, N*M) tensor.
             RuntimeError: if the network has another classifier by now.
         """
-        self._expected = False
+        self._call.open = False
         if not self._packs():
             return output
         if isinstance(output, dict) and "logits" in output:
             output["logits"] = self.pack(network, args, output["logits"])
             return output
-        sampled, self._sampled = self._sampled, None
-        width = self.num_classes * self.transforms
-        if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[1] != width:
-            if all(module is not self for module in network.modules()):
-                raise RuntimeError(
-                    f"the joint classifier of {type(network).__name__} was replaced after ssfe.enhance: change the "
-                    "classifier before enhancing, or fold the network first"
-                )
-            seen = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-            raise TypeError(
-                f"in training mode {type(network).__name__} returned {seen} instead of its classifier's joint logits "
-                f"(views * B, {width}): ssfe needs a network that returns logits alone (switch off auxiliary outputs)"
+        sampled, self._call.sampled = self._call.sampled, None
+        if self._is_stacked(output):
+            return self._unstack(output, sampled)
+        if isinstance(output, tuple) and any(map(self._is_stacked, output)):
+            parts = [self._unstack(part, sampled) if self._is_stacked(part) else part for part in output]
+            return type(output)(*parts) if hasattr(output, "_fields") else tuple(parts)
+        if all(module is not self for module in network.modules()):
+            raise RuntimeError(
+                f"the joint classifier of {type(network).__name__} was replaced after ssfe.enhance: change the "
+                "classifier before enhancing, or fold the network first"
             )
-        return self._unstack(output, sampled)
+        seen = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        raise TypeError(
+            f"in training mode {type(network).__name__} returned {seen} instead of its classifier's joint logits "
+            f"(views * B, {self.num_classes * self.transforms}), alone or in a tuple: let it return that"
+        )
 
     def _packs(self) -> bool:
         """Whether the network's output is packed into JointLogits."""
         return self.training
+
+    def _is_stacked(self, output: Any) -> bool:
+        return isinstance(output, Tensor) and output.ndim == 2 and output.shape[1] == self.weight.shape[0]

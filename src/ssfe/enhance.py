@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from ssfe.attach import attach, attach_tap, hooks_of, remove_hooks
 from ssfe.classifier import Inference, JointClassifier, Views
 from ssfe.discard import ChannelDiscard
 from ssfe.embedded import EmbeddedClassifier
-from ssfe.surgery import check_linear, find_classifier
+from ssfe.surgery import check_linear, find_classifiers
 from ssfe.transformation import Transformation
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -27,7 +27,7 @@ def enhance(
     transform: Transformation | None = None,
     *,
     tap: str | None = None,
-    classifier: str | None = None,
+    classifier: str | Sequence[str] | None = None,
     views: Views = "all",
     inference: Inference | None = None,
     distill: bool = False,
@@ -47,13 +47,20 @@ def enhance(
     In training mode the network returns :class:`~ssfe.joint.JointLogits`, for :class:`~ssfe.loss.JointLoss`; in
     evaluation mode (B, N) logits, as before. Build the optimizer, and compile or wrap the network, afterwards.
 
+    All classifiers of a network of several (DeiT's two heads, CrossViT, VOLO) become joint and see the same views, so
+    that what the network does with their logits stays right. A network that returns a tuple in training mode (auxiliary
+    classifiers as in Inception v3; ``set_distilled_training`` of timm) goes on doing so, with JointLogits in the place
+    of each joint classifier's logits; auxiliary classifiers are left as they are, and JointLoss takes their (B, N)
+    logits as well.
+
     Args:
         model: a network with a Linear or 1x1 Conv2d classifier: timm, torchvision, or any module. Modified in place.
         transform: the M transformations. Default at the classifier's input ``ChannelDiscard()``: four views, each
             without one of four channel groups; at a deeper tap ``ChannelDiscard(identity=True)``, so that batch
             statistics after the tap see undisturbed features too.
         tap: qualified name of the module whose output is disturbed; default: the classifier's input.
-        classifier: qualified name of the classifier; default: see :func:`~ssfe.surgery.find_classifier`.
+        classifier: qualified name of the classifier, or names of several; default: see
+            :func:`~ssfe.surgery.find_classifiers`.
         views: train on ``"all"`` M views of each image, or on one ``"sampled"`` at random.
         inference: the reading of evaluation mode, and of :func:`fold`: ``"aggregated"``, ``"single"``, ``"distilled"``.
             Default: ``"aggregated"``, which costs one pass at the classifier's input; at a deeper tap, where it costs M
@@ -72,16 +79,22 @@ def enhance(
     """
     _check_stock(model)
     _check_arguments(transform, tap)
-    name, stock = find_classifier(model, classifier)
-    check_linear(stock)
+    stocks = find_classifiers(model, classifier)
+    for _, stock in stocks:
+        check_linear(stock)
     if tap is not None:
         transform = transform or ChannelDiscard(identity=True)
         inference = inference or ("single" if transform.identity else "aggregated")
         options: dict[str, Any] = {"views": views, "inference": inference, "distill": distill}
-        attach_tap(model, (name, stock), tap, transform, example, **options)
+        attach_tap(model, _only(model, stocks), tap, transform, example, **options)
         return model
     options = {"views": views, "inference": inference or "aggregated", "distill": distill}
-    attach(model, stock, EmbeddedClassifier.from_classifier(stock, transform, **options))  # type: ignore[arg-type]
+    layers = [stock for _, stock in stocks]
+    joints = [EmbeddedClassifier.from_classifier(stock, transform, **options) for stock in layers]  # type: ignore[arg-type]
+    if len({joint.num_classes for joint in joints}) > 1:
+        sizes = ", ".join(str(joint.num_classes) for joint in joints)
+        raise ValueError(f"the classifiers have {sizes} classes: they must have the same, for one task")
+    attach(model, layers, joints)
     return model
 
 
@@ -101,14 +114,25 @@ def fold(model: Network, inference: Inference | None = None) -> Network:
             ``"distilled"`` without a distilled head; for a reading that takes disturbed features at a deeper tap.
     """
     joint = joint_classifier(model)
-    # The memo makes the copy hold the folded layer wherever the network holds the joint classifier.
-    stock = copy.deepcopy(model, {id(joint): joint.fold(inference)})
+    # The memo makes the copy hold the folded layers wherever the network holds the joint classifiers.
+    stock = copy.deepcopy(model, {id(part): part.fold(inference) for part in joint_classifiers(model)})
     remove_hooks(stock, hooks_of(model, joint))
     return stock
 
 
+def joint_classifiers(model: nn.Module) -> list[EmbeddedClassifier]:
+    """All joint classifiers of an enhanced network: one, but for networks with several classifiers.
+
+    Raises:
+        ValueError: see :func:`joint_classifier`.
+    """
+    first = joint_classifier(model)
+    others = [m for m in model.modules() if isinstance(m, EmbeddedClassifier) and m is not first]
+    return [first, *others]
+
+
 def joint_classifier(model: nn.Module) -> EmbeddedClassifier:
-    """The joint classifier of an enhanced network.
+    """The joint classifier of an enhanced network; the first of several.
 
     Raises:
         ValueError: if ``model`` is not an enhanced network, naming the part of it that is, if any.
@@ -134,13 +158,24 @@ def joint_evaluation(model: nn.Module) -> Iterator[None]:
     Raises:
         ValueError: if ``model`` is not an enhanced network.
     """
-    joint = joint_classifier(model)
-    training, views = joint.training, joint.views
-    joint.training, joint.views = True, "all"
+    before = [(joint, joint.training, joint.views) for joint in joint_classifiers(model)]
+    for joint, _, _ in before:
+        joint.training, joint.views = True, "all"
     try:
         yield
     finally:
-        joint.training, joint.views = training, views
+        for joint, training, views in before:
+            joint.training, joint.views = training, views
+
+
+def _only(model: nn.Module, classifiers: list[tuple[str, nn.Module]]) -> tuple[str, nn.Module]:
+    if len(classifiers) > 1:
+        names = ", ".join(name for name, _ in classifiers)
+        raise ValueError(
+            f"{type(model).__name__} has {len(classifiers)} classifiers, {names}: a deeper tap serves one, so leave "
+            "out tap= for this network"
+        )
+    return classifiers[0]
 
 
 def _check_arguments(transform: Transformation | None, tap: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,46 +12,63 @@ from torch.nn import functional as F
 _HEADS = ("fc", "classifier", "head", "heads", "last_linear", "logits")
 
 
-def find_classifier(network: nn.Module, name: str | None = None) -> tuple[str, nn.Module]:
-    """The layer that maps features to class logits: a Linear or a 1x1 Conv2d.
+def find_classifiers(network: nn.Module, name: str | Sequence[str] | None = None) -> list[tuple[str, nn.Module]]:
+    """The layers that map features to class logits: Linears or 1x1 Conv2ds. Most networks have one.
 
-    Looked for in this order: the layer named by the caller; timm's ``get_classifier()``; the attributes ``fc``,
+    Looked for in this order: the layers named by the caller; those that timm's ``pretrained_cfg`` names, if it names
+    several (DeiT's two heads, VOLO's auxiliary head); timm's ``get_classifier()``; the attributes ``fc``,
     ``classifier``, ``head``, ``heads``, ``last_linear``, ``logits``; the network's last layer with parameters. In a
-    head of several layers it is the last Linear or 1x1 Conv2d.
+    head of several layers it is the last Linear or 1x1 Conv2d; a tuple or ModuleList is several heads.
 
     Args:
         network: any module.
-        name: qualified name of the classifier, as in ``network.named_modules()``.
+        name: qualified name of the classifier, or names of several, as in ``network.named_modules()``.
 
     Returns:
-        Its qualified name and the layer.
+        Their qualified names and the layers, each once.
 
     Raises:
         ValueError: if there is none, naming what was looked for and what would do.
     """
     if name is not None:
-        found = dict(network.named_modules()).get(name)
-        if found is None or not name:
-            raise ValueError(f"{type(network).__name__} has no module {name!r}; {_candidates(network)}")
-        return _last_linear(network, found, f"classifier={name!r}", classes=None)
+        modules = dict(network.named_modules())
+        heads = []
+        for one in [name] if isinstance(name, str) else name:
+            if not one or one not in modules:
+                raise ValueError(f"{type(network).__name__} has no module {one!r}; {_candidates(network)}")
+            heads.append((f"classifier={one!r}", modules[one]))
+        return _last_linears(network, heads, classes=None)
     known = getattr(network, "num_classes", None)
     classes = known if isinstance(known, int) else None
     if callable(getattr(network, "get_classifier", None)):
-        head = network.get_classifier()  # type: ignore[operator]
-        if isinstance(head, tuple | list):
-            raise ValueError(f"{type(network).__name__} has {len(head)} classifiers; ssfe supports networks with one")
-        return _last_linear(network, head, "get_classifier()", classes)
+        several = _heads_of_pretrained_cfg(network)
+        return _last_linears(network, several or [("get_classifier()", network.get_classifier())], classes)  # type: ignore[operator]
     # The last one registered: a network may call a hidden layer fc and its classifier classifier.
     for attribute, head in reversed(list(network.named_children())):
         if attribute in _HEADS and _linears(head):
-            return _last_linear(network, head, attribute, classes)
+            return _last_linears(network, [(attribute, head)], classes)
     leaves = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
     if leaves and _linears(leaves[-1]):
-        return _last_linear(network, leaves[-1], "the last layer", classes)
+        return _last_linears(network, [("the last layer", leaves[-1])], classes)
     raise ValueError(
         f"found no classifier in {type(network).__name__}: looked for get_classifier(), the attributes "
         f"{', '.join(_HEADS)} and a Linear or 1x1 Conv2d as the last layer; {_candidates(network)}"
     )
+
+
+def find_classifier(network: nn.Module, name: str | None = None) -> tuple[str, nn.Module]:
+    """The one classifier of a network that has one: see :func:`find_classifiers`.
+
+    Raises:
+        ValueError: if there is none, or several.
+    """
+    found = find_classifiers(network, name)
+    if len(found) > 1:
+        raise ValueError(
+            f"{type(network).__name__} has {len(found)} classifiers, {', '.join(name for name, _ in found)}: "
+            "a network with one is needed here"
+        )
+    return found[0]
 
 
 def replace_module(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
@@ -111,16 +129,33 @@ def _linears(module: nn.Module) -> list[nn.Module]:
     ]
 
 
-def _last_linear(network: nn.Module, head: nn.Module, where: str, classes: int | None) -> tuple[str, nn.Module]:
-    linears = _linears(head) if isinstance(head, nn.Module) else []
-    fitting = [layer for layer in linears if classes is None or _outputs(layer) == classes]
-    if not fitting:
-        expected = f" of {classes} outputs" if classes is not None else ""
-        raise ValueError(
-            f"{where} of {type(network).__name__} is {type(head).__name__} without a Linear or 1x1 Conv2d{expected}; "
-            + _candidates(network)
-        )
-    return next(name for name, module in network.named_modules() if module is fitting[-1]), fitting[-1]
+def _heads_of_pretrained_cfg(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    config = getattr(network, "pretrained_cfg", None)
+    names = config.get("classifier") if isinstance(config, dict) else None
+    modules = dict(network.named_modules())
+    # VOLO's auxiliary head may be switched off.
+    heads = [(f"pretrained_cfg's {name}", modules[name]) for name in names or () if name in modules]
+    return heads if isinstance(names, tuple | list) else []
+
+
+def _last_linears(
+    network: nn.Module, heads: Sequence[tuple[str, Any]], classes: int | None
+) -> list[tuple[str, nn.Module]]:
+    found: dict[str, nn.Module] = {}
+    for where, head in heads:
+        if isinstance(head, tuple | list | nn.ModuleList):
+            found |= _last_linears(network, [(where, part) for part in head], classes)
+            continue
+        linears = _linears(head) if isinstance(head, nn.Module) else []
+        fitting = [layer for layer in linears if classes is None or _outputs(layer) == classes]
+        if not fitting:
+            expected = f" of {classes} outputs" if classes is not None else ""
+            raise ValueError(
+                f"{where} of {type(network).__name__} is {type(head).__name__} without a Linear or 1x1 Conv2d"
+                f"{expected}; {_candidates(network)}"
+            )
+        found |= [(name, module) for name, module in network.named_modules() if module is fitting[-1]]
+    return list(found.items())
 
 
 def _candidates(network: nn.Module) -> str:

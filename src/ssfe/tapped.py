@@ -28,14 +28,14 @@ class TappedClassifier(EmbeddedClassifier):
 
     tap: Tap
 
-    def attach(self, network: nn.Module) -> None:
+    def attach(self, network: nn.Module, *others: EmbeddedClassifier) -> None:
         """Register the hooks on the network that holds this module, and on the tapped module."""
-        super().attach(network)
+        super().attach(network, *others)
         network.get_submodule(self.tap.name).register_forward_hook(self.disturb)
 
-    def announce(self, network: nn.Module, args: tuple[Any, ...]) -> None:
+    def announce(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Forward pre-hook of the network."""
-        super().announce(network, args)
+        super().announce(network, args, kwargs)
         self.tap.expect(*self._plan())
 
     def disturb(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
@@ -58,8 +58,8 @@ class TappedClassifier(EmbeddedClassifier):
         self.tap.check(x.shape[0])
         if not self._packs():
             return self._product(x, *self._rows(self.inference))
-        self._sampled = self.tap.views
-        return self._stacked_views(x, self._sampled)
+        self._call.sampled = self.tap.views
+        return self._stacked_views(x, self.tap.views)
 
     def pack(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Forward hook of the network; aggregates the views in evaluation mode."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -44,6 +46,23 @@ class TokenNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.embed(images).flatten(2).mT.relu()).mean(1)
+
+
+class TwoHeads(TinyNet):
+    """Two classifiers on different features, averaged; both logits in distillation, as in DeiT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.head_dist = nn.Linear(13, 19), nn.Linear(19, 5)
+        self.both = False
+
+    def get_classifier(self) -> tuple[nn.Module, nn.Module]:
+        return self.fc, self.head_dist
+
+    def forward(self, x: Tensor) -> Any:
+        features = self.forward_features(x)
+        logits, other = self.fc(features), self.head_dist(self.wide(features).relu())
+        return (logits, other) if self.both and self.training else (logits + other) / 2
 
 
 def images(batch: int = 4, size: int = 8, dtype: torch.dtype = torch.float32) -> Tensor:

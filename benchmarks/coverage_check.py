@@ -1,0 +1,141 @@
+"""One network there and back: enhanced, trained for a step, folded; and the same on the meta device."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from benchmarks.coverage_build import CLASSES
+from torch import Tensor, nn
+
+import ssfe
+from ssfe.enhance import joint_classifiers
+from ssfe.surgery import find_classifiers
+
+# The largest difference of logits that passes, relative to the largest logit.
+TOLERANCE = 1e-5
+
+
+class CheckError(AssertionError):
+    """The network does not go there and back."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was seen on the way."""
+
+    classifiers: int
+    auxiliary: int
+    start: float
+    fold: float
+
+
+def there_and_back(stock: nn.Module, size: int) -> dict[str, Any]:
+    """Enhance, train one step on two images, fold; compare keys, shapes and logits.
+
+    Raises:
+        CheckError: if something is not as it has to be.
+        Exception: whatever the network raises.
+    """
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, size, size)
+    stock.eval()
+    wake(stock)
+    expected = evaluate(stock, images)
+    _require(expected.shape == (2, CLASSES) and expected.isfinite().all(), f"stock logits are {expected}")
+    _require(not expected[0].equal(expected[1]), "the logits of two images are equal")
+    shape = describe(stock)
+    own = {id(p) for p in stock.parameters()}
+
+    model = ssfe.enhance(stock)
+    joints = joint_classifiers(model)
+    joint_parameters = [p for joint in joints for p in joint.parameters()]
+    new = {id(p) for p in model.parameters()} - {id(p) for p in joint_parameters}
+    _require(new < own, "enhance left a parameter that is not the stock network's")
+    start = difference(evaluate(model, images), expected)
+    _require(start <= TOLERANCE, f"logits before training differ from the stock network's by {start:.1e}")
+    auxiliary = train_step(model, images, joint_parameters)
+
+    model.eval()
+    folded = ssfe.fold(model)
+    _require(describe(folded) == shape, "the folded network's modules, keys or shapes are not the stock network's")
+    fold = difference(evaluate(folded, images), evaluate(model, images))
+    _require(fold <= TOLERANCE, f"folded logits differ from the enhanced network's by {fold:.1e}")
+    return asdict(Figures(len(joints), auxiliary, start, fold))
+
+
+@torch.no_grad()
+def wake(network: nn.Module) -> None:
+    """Random weights for the classifiers, which many networks start at zero: zero logits would be equal to anything.
+
+    No bias: the features of an untrained network in evaluation mode may be so small that the bias would hide them.
+    """
+    for _, layer in find_classifiers(network):
+        layer.get_parameter("weight").uniform_(-1, 1)
+        if layer.bias is not None:
+            layer.get_parameter("bias").zero_()
+
+
+def train_step(model: nn.Module, images: Tensor, joint_parameters: list[nn.Parameter]) -> int:
+    """One step of SGD; the number of further outputs that were trained beside the joint logits."""
+    output = model.train()(images)
+    outputs = [output] if isinstance(output, ssfe.JointLogits) else [o for o in output if o is not None]
+    _require(isinstance(outputs[0], ssfe.JointLogits), f"training mode gives {type(outputs[0]).__name__}")
+    _require(outputs[0].logits.shape == (2, 4, CLASSES, 4), f"joint logits are {tuple(outputs[0].logits.shape)}")
+    loss = torch.stack([ssfe.JointLoss()(o, torch.tensor([0, CLASSES - 1])) for o in outputs]).sum()
+    loss.backward()
+    _require(loss.isfinite(), f"the loss is {loss}")
+    _require(all(p.grad is not None and p.grad.any() for p in joint_parameters), "a joint classifier got no gradient")
+    norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+    _require(norm.isfinite(), f"the norm of the gradient is {norm}")
+    before = [p.detach().clone() for p in joint_parameters]
+    # Batch norm over two images has enormous gradients.
+    torch.optim.SGD(model.parameters(), 0.1 * min(1.0, 0.01 / float(norm))).step()
+    _require(not any(p.equal(b) for p, b in zip(joint_parameters, before, strict=True)), "the step changed nothing")
+    model.zero_grad()
+    return len(outputs) - 1
+
+
+def keys_and_shapes(stock: nn.Module) -> dict[str, Any]:
+    """Enhance and fold a network on the meta device, where nothing is computed.
+
+    Raises:
+        CheckError: if the folded network's modules, keys or shapes are not the stock network's.
+    """
+    shape = describe(stock)
+    model = ssfe.enhance(stock)
+    classifiers = len(joint_classifiers(model))
+    _require(describe(ssfe.fold(model)) == shape, "the folded network's modules, keys or shapes differ on meta")
+    return {"classifiers": classifiers}
+
+
+def describe(network: nn.Module) -> tuple[Any, ...]:
+    """The classes of the modules, and the keys, shapes and dtypes of the state."""
+    kinds = [type(module) for module in network.modules()]
+    state = {
+        key: (value.shape, value.dtype) if isinstance(value, Tensor) else value
+        for key, value in network.state_dict().items()
+    }
+    return kinds, state
+
+
+def difference(one: Tensor, other: Tensor) -> float:
+    """The largest difference, relative to the largest entry."""
+    if one.shape != other.shape:
+        raise CheckError(f"logits are {tuple(one.shape)} and {tuple(other.shape)}")
+    return float((one - other).abs().max() / other.abs().max())
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, images: Tensor) -> Tensor:
+    """The network's logits."""
+    logits = network(images)
+    if not isinstance(logits, Tensor):
+        raise CheckError(f"evaluation mode gives {type(logits).__name__}")
+    return logits
+
+
+def _require(holds: object, problem: str) -> None:
+    if not holds:
+        raise CheckError(problem)

@@ -1,0 +1,138 @@
+"""Joint classifiers inside a network: calls, several heads, and outputs that are more than logits."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssfe import ChannelDiscard, JointLogits, JointLoss, enhance, fold, joint_evaluation
+from ssfe.embedded import EmbeddedClassifier
+from ssfe.enhance import joint_classifiers
+
+from .reference import classifier as reference
+from .reference.networks import TinyNet, TwoHeads, images
+
+
+class Outputs(NamedTuple):
+    features: Tensor
+    logits: Any
+    nothing: None
+
+
+class WithFeatures(TinyNet):
+    def forward(self, x: Tensor) -> Any:
+        features = self.forward_features(x)
+        return Outputs(features, self.fc(features), None)
+
+
+class CallsTwice(TinyNet):
+    """Calls its classifier twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (super().forward(x) + super().forward(x.flip(-1))) / 2
+
+
+def by_definition(features: Tensor, head: EmbeddedClassifier) -> Tensor:
+    return reference.joint_logits(features, head.weight, head.bias, head.masks)
+
+
+def without_batch_statistics(model: nn.Module) -> nn.Module:
+    """Training mode, but for batch norm, so that the features may be computed again."""
+    model.train()
+    for module in model.modules():
+        module.training = module.training and not isinstance(module, nn.BatchNorm2d)
+    return model
+
+
+def own_views(every: Tensor, output: JointLogits) -> Tensor:
+    """Of the joint logits of all views, those of the views that are there."""
+    return every.gather(1, output.views[:, :, None, None].expand(-1, -1, *every.shape[2:]))
+
+
+@pytest.mark.parametrize("views", ["all", "sampled"])
+def test_a_classifier_called_twice_sees_the_same_views(views: Any) -> None:
+    model = enhance(CallsTwice(), views=views)
+    x = images()
+    output = without_batch_statistics(model)(x)
+    features = (model.forward_features(x) + model.forward_features(x.flip(-1))) / 2
+    torch.testing.assert_close(output.logits, own_views(by_definition(features, model.fc), output))
+
+
+def test_classifiers_on_different_batches_are_refused_with_sampled_views() -> None:
+    class Crops(TinyNet):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + super().forward(x[:2]).mean(0)
+
+    with pytest.raises(RuntimeError, match=r"on batches of 4 and 2: use views='all'"):
+        enhance(Crops(), views="sampled")(images())
+
+
+@pytest.mark.parametrize("views", ["all", "sampled"])
+@pytest.mark.parametrize("classifier", [None, ("fc", "head_dist")])
+def test_two_heads_share_their_views(views: Any, classifier: Any) -> None:
+    model = without_batch_statistics(enhance(TwoHeads(), classifier=classifier, views=views))
+    x = images(16)
+    output = model(x)
+    features = model.forward_features(x)
+    one, other = by_definition(features, model.fc), by_definition(model.wide(features).relu(), model.head_dist)
+    torch.testing.assert_close(output.logits, own_views((one + other) / 2, output))
+    model.both = True
+    first, second = model(x)
+    assert first.views.equal(second.views)
+    torch.testing.assert_close(first.logits, own_views(one, first))
+    torch.testing.assert_close(second.logits, own_views(other, second))
+
+
+def test_two_heads_there_and_back() -> None:
+    stock = TwoHeads().eval()
+    x = images()
+    expected = stock(x)
+    model = enhance(copy.deepcopy(stock), ChannelDiscard(identity=True), distill=True)
+    torch.testing.assert_close(model(x), expected)
+    assert fold(model).state_dict().keys() == stock.state_dict().keys()
+    JointLoss()(model.train()(x), torch.randint(5, (4,))).backward()
+    torch.optim.SGD(model.parameters(), 0.1).step()
+    model.eval()
+    with joint_evaluation(model):
+        output = model(x)
+    for reading in ("aggregated", "single", "distilled"):
+        for head in joint_classifiers(model):
+            head.inference = reading
+        torch.testing.assert_close(fold(model)(x), model(x))
+        torch.testing.assert_close(output.class_logits(reading), model(x))
+        torch.testing.assert_close(fold(model, reading)(x), model(x))
+
+
+@pytest.mark.parametrize("how", ["deepcopy", "pickle"])
+def test_copies_of_two_heads_share_with_each_other_alone(how: str) -> None:
+    model = enhance(TwoHeads(), views="sampled")
+    if how == "deepcopy":
+        twin = copy.deepcopy(model)
+    else:
+        buffer = io.BytesIO()
+        torch.save(model, buffer)
+        buffer.seek(0)
+        twin = torch.load(buffer, weights_only=False)
+    heads, theirs = joint_classifiers(model), joint_classifiers(twin)
+    assert heads[0]._call is heads[1]._call
+    assert theirs[0]._call is theirs[1]._call
+    assert heads[0]._call is not theirs[0]._call
+    assert isinstance(twin(images()), JointLogits)
+
+
+def test_outputs_beside_the_logits_stay() -> None:
+    model = without_batch_statistics(enhance(WithFeatures()))
+    x = images()
+    output = model(x)
+    assert type(output) is Outputs
+    assert isinstance(output.logits, JointLogits)
+    assert output.logits.logits.shape == (4, 4, 5, 4)
+    assert output.features.equal(model.forward_features(x))
+    assert output.nothing is None
+    assert model.eval()(x).logits.shape == (4, 5)
+    assert type(fold(model).train()(x)) is Outputs
