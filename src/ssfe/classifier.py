@@ -220,7 +220,8 @@ class JointClassifier(nn.Module):
         features = x.movedim(1, -1) if self.conv else x
         lead = features.shape[:-1]
         if sampled is None:
-            stacked = self._all_views(features.flatten(0, -2)).reshape(-1, *lead[1:], self.weight.shape[0])
+            products = self.channel_masks.products(features.flatten(0, -2), self.weight, self.bias)
+            stacked = products.reshape(-1, *lead[1:], self.weight.shape[0])
         else:
             own_mask = self.masks[sampled].view(-1, *[1] * (features.ndim - 2), self.in_features)
             stacked = F.linear(features * own_mask, self.weight, self.bias)
@@ -228,11 +229,6 @@ class JointClassifier(nn.Module):
             padding = self.num_classes * (self.transforms - 1)
             stacked = torch.cat([stacked, F.pad(self.distilled(features), (0, padding))])
         return stacked.movedim(-1, 1) if self.conv else stacked
-
-    def _all_views(self, features: Tensor) -> Tensor:
-        """(P, C) -> (M, P, N*M)."""
-        products = self.channel_masks.products(features, self.weight)
-        return products if self.bias is None else products + self.bias.to(products.dtype)
 
     def _unstack(self, stacked: Tensor, sampled: Tensor | None) -> JointLogits:
         """The inverse of :meth:`_stacked_views`, from (views * B [+ B], N*M)."""
