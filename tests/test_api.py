@@ -13,6 +13,7 @@ PUBLIC = [
     "JointClassifier",
     "JointLogits",
     "JointLoss",
+    "LazyJointLogits",
     "enhance",
     "fold",
     "joint_cross_entropy",

@@ -19,7 +19,10 @@ from ssfe import ChannelDiscard, JointLoss, enhance, fold
 STEPS = 3
 
 
-def network() -> nn.Module:
+LOGITS: list[Any] = ["whole", "chunked"]
+
+
+def network(logits: Any = "whole") -> nn.Module:
     torch.manual_seed(0)
     stock = nn.Sequential(
         nn.Conv2d(3, 13, 3),
@@ -29,7 +32,7 @@ def network() -> nn.Module:
         nn.Flatten(),
         nn.Linear(13, 5),
     )
-    return enhance(stock.double(), ChannelDiscard(groups="random"), distill=True)
+    return enhance(stock.double(), ChannelDiscard(groups="random"), distill=True, logits=logits)
 
 
 def train(model: nn.Module, part: slice) -> dict[str, Any]:
@@ -57,10 +60,13 @@ def join(rank: int, world: int, folder: Path) -> None:
 def worker(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     join(rank, 2, folder)
-    wrapped = DistributedDataParallel(network())
-    result = train(wrapped, slice(4 * rank, 4 * rank + 4))
-    result["folded"] = fold(wrapped.module).state_dict()
-    torch.save(result, folder / f"{rank}.pt")
+    results = {}
+    for logits in LOGITS:
+        # Chunked logits leave the network as features and weight: DDP has to see that the weight is used.
+        wrapped = DistributedDataParallel(network(logits), find_unused_parameters=logits == "chunked")
+        results[logits] = train(wrapped, slice(4 * rank, 4 * rank + 4))
+        results[logits]["folded"] = fold(wrapped.module).state_dict()
+    torch.save(results, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -75,8 +81,9 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     expected = train(model, slice(None))
     expected["folded"] = fold(model).state_dict()
     for rank in (0, 1):
-        result = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-10)
+        results = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for logits in LOGITS:
+            torch.testing.assert_close(results[logits], expected, rtol=1e-9, atol=1e-10)
 
 
 def test_refuses_a_wrapped_network(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from ssfe.classifier import JointClassifier
 from ssfe.discard import ChannelDiscard
 from ssfe.enhance import enhance, fold, joint_evaluation
 from ssfe.joint import JointLogits, joint_cross_entropy, joint_targets
+from ssfe.lazy import LazyJointLogits
 from ssfe.loss import JointLoss
 
 __version__ = "0.1.0"
@@ -13,6 +14,7 @@ __all__ = [
     "JointClassifier",
     "JointLogits",
     "JointLoss",
+    "LazyJointLogits",
     "enhance",
     "fold",
     "joint_cross_entropy",

@@ -68,44 +68,45 @@ def in_atom_order(matrix: Tensor, plan: AtomPlan) -> Tensor:
     return reordered
 
 
-def partial_products(x: Tensor, weight: Tensor, widths: Sequence[int]) -> Tensor:
+def partial_products(x: Tensor, weight: Tensor, widths: Sequence[int], partials: Tensor) -> Tensor:
     """Each atom's share of ``x @ weight.T``, both in atom order: (P, C), (O, C) -> (K, P, O). No autograd."""
-    partials = x.new_empty(len(widths), x.shape[0], weight.shape[0])
     for out, own, rows in zip(partials, x.split_with_sizes(widths, 1), weight.split_with_sizes(widths, 1), strict=True):
         torch.mm(own, rows.T, out=out)
     return partials
 
 
-def combine(partials: Tensor, bias: Tensor | None, plan: AtomPlan, *, overwrite: bool) -> Tensor:
+def combine(partials: Tensor, bias: Tensor | None, plan: AtomPlan, workspace: Tensor | None = None) -> Tensor:
     """The views' outputs from the atoms' partials: (K, P, O) -> (M, P, O), in the partials' dtype.
 
-    Sums of half precision are taken in float32. With ``overwrite`` (no autograd) they are made in the partials' memory
-    where that is possible.
+    Sums of half precision are taken in float32. With a workspace, (P, O) of that dtype, there is no autograd and the
+    views take the partials' memory where that is possible.
     """
-    if plan.combination == "own":
-        return partials if bias is None else partials.add_(bias) if overwrite else partials + bias
     if plan.combination == "others":
-        total = partials.sum(0, dtype=_accumulator(partials))
-        total = total if bias is None else total + bias
-        if overwrite:
-            return torch.sub(total, partials, out=partials)
-        return (total - partials).to(partials.dtype)
-    views = torch.mm(plan.keep.to(partials.dtype), partials.flatten(1)).view(-1, *partials.shape[1:])
-    return views if bias is None else views.add_(bias) if overwrite else views + bias
+        if workspace is None:
+            total = partials.sum(0, dtype=accumulator(partials))
+            return ((total if bias is None else total + bias) - partials).to(partials.dtype)
+        torch.sum(partials, 0, dtype=workspace.dtype, out=workspace)
+        return torch.sub(workspace if bias is None else workspace.add_(bias), partials, out=partials)
+    views = partials
+    if plan.combination == "sums":
+        views = torch.mm(plan.keep.to(partials.dtype), partials.flatten(1)).view(-1, *partials.shape[1:])
+    if bias is None:
+        return views
+    return views + bias if workspace is None else views.add_(bias)
 
 
-def gather_gradients(views: Tensor, plan: AtomPlan, out: Tensor | None = None) -> Tensor:
+def gather_gradients(views: Tensor, total: Tensor, plan: AtomPlan, out: Tensor | None = None) -> Tensor:
     """The adjoint of :func:`combine`: gradients (M, P, O) of the views -> (K, P, O) of the partials. No autograd.
 
     Args:
-        out: where to put them; for ``"others"`` it may be ``views`` itself.
+        total: (P, O), their sum over the views.
+        out: where to put them; it may be ``views`` itself.
     """
-    if plan.combination == "own":
-        return views if out is None else out.copy_(views)
     if plan.combination == "others":
-        out = torch.empty_like(views) if out is None else out
-        return torch.sub(views.sum(0, dtype=_accumulator(views)), views, out=out)
-    partials = torch.mm(plan.keep.T.to(views.dtype), views.flatten(1)).view(-1, *views.shape[1:])
+        return torch.sub(total, views, out=torch.empty_like(views) if out is None else out)
+    partials = views
+    if plan.combination == "sums":
+        partials = torch.mm(plan.keep.T.to(views.dtype), views.flatten(1)).view(-1, *views.shape[1:])
     return partials if out is None else out.copy_(partials)
 
 
@@ -138,6 +139,11 @@ def masked_products(x: Tensor, weight: Tensor, bias: Tensor | None, masks: Tenso
     return torch.nn.functional.linear(x * masks[:, None], weight, bias)
 
 
+def accumulator(products: Tensor) -> torch.dtype:
+    """The dtype for sums of products: float32 for half precision, else their own."""
+    return torch.promote_types(products.dtype, torch.float32)
+
+
 def product_dtype(x: Tensor) -> torch.dtype:
     """The dtype of an ordinary product with x: autocast's where it is on and x is not float64, else x's own."""
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
@@ -148,7 +154,7 @@ def product_dtype(x: Tensor) -> torch.dtype:
 def _composed(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan) -> Tensor:
     """The products in differentiable operations: for compilers, torch.func and second derivatives."""
     columns = zip(x.split_with_sizes(plan.widths, 1), weight.split_with_sizes(plan.widths, 1), strict=True)
-    return combine(torch.stack([own @ rows.T for own, rows in columns]), bias, plan, overwrite=False)
+    return combine(torch.stack([own @ rows.T for own, rows in columns]), bias, plan)
 
 
 class _ViewProducts(torch.autograd.Function):
@@ -156,7 +162,9 @@ class _ViewProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan) -> Tensor:
-        return combine(partial_products(x, weight, plan.widths), bias, plan, overwrite=True)
+        partials = x.new_empty(len(plan.widths), x.shape[0], weight.shape[0])
+        partial_products(x, weight, plan.widths, partials)
+        return combine(partials, bias, plan, torch.empty_like(partials[0], dtype=accumulator(x)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -174,7 +182,8 @@ class _ViewProducts(torch.autograd.Function):
             found = torch.autograd.grad(products, list(wanted.values()), grad, create_graph=True)
             gradients = dict(zip(wanted, found, strict=True))
             return gradients.get(0), gradients.get(1), gradients.get(2), None
-        widths, partials = ctx.plan.widths, gather_gradients(grad, ctx.plan)
+        total = grad.sum(0, dtype=accumulator(grad))
+        widths, partials = ctx.plan.widths, gather_gradients(grad, total, ctx.plan)
         grad_x = torch.empty_like(x) if needs_x else None
         grad_weight = torch.empty_like(weight) if needs_weight else None
         if grad_x is not None:
@@ -185,7 +194,7 @@ class _ViewProducts(torch.autograd.Function):
             columns = zip(partials, x.split_with_sizes(widths, 1), grad_weight.split_with_sizes(widths, 1), strict=True)
             for part, own, out in columns:
                 torch.mm(part.T, own, out=out)
-        return grad_x, grad_weight, grad.sum((0, 1)) if needs_bias else None, None
+        return grad_x, grad_weight, total.sum(0).to(grad.dtype) if needs_bias else None, None
 
 
 class _Reordered(torch.autograd.Function):
@@ -206,7 +215,3 @@ class _Reordered(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         order, inverse = ctx.saved_tensors
         return _Reordered.apply(grad, inverse, order), None, None
-
-
-def _accumulator(products: Tensor) -> torch.dtype:
-    return torch.promote_types(products.dtype, torch.float32)

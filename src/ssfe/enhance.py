@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from ssfe.classifier import Inference, JointClassifier, Views
+from ssfe.classifier import Inference, JointClassifier, Logits, Views
 from ssfe.discard import ChannelDiscard
 from ssfe.embedded import EmbeddedClassifier
 from ssfe.surgery import check_linear, find_classifier, replace_module
@@ -28,6 +28,7 @@ def enhance(
     views: Views = "all",
     inference: Inference = "aggregated",
     distill: bool = False,
+    logits: Logits = "auto",
 ) -> Network:
     """Give a stock image classifier the internal pretext task of Self-supervised Feature Enhancement
     (arXiv 2106.04921).
@@ -46,6 +47,9 @@ def enhance(
         views: train on ``"all"`` M views of each image, or on one ``"sampled"`` at random.
         inference: the reading of evaluation mode, and of :func:`fold`: ``"aggregated"``, ``"single"``, ``"distilled"``.
         distill: add SLA's distilled head (arXiv 1910.05872, section 3): a plain classifier taught by the aggregate.
+        logits: ``"whole"``, or ``"chunked"`` for large label spaces: the network returns
+            :class:`~ssfe.lazy.LazyJointLogits` and the loss computes logits and gradients a few images at a time.
+            ``"auto"`` is chunked from 2^17 joint logits per image (V*N*M) on.
 
     Returns:
         The same network object.
@@ -65,6 +69,7 @@ def enhance(
         views=views,
         inference=inference,
         distill=distill,
+        logits=logits,
     )
     replace_module(model, stock, joint)
     joint.attach(model)
