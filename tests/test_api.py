@@ -10,10 +10,13 @@ import ssfe
 
 PUBLIC = [
     "ChannelDiscard",
+    "Cost",
     "JointClassifier",
     "JointLogits",
     "JointLoss",
     "LazyJointLogits",
+    "MethodCost",
+    "cost",
     "enhance",
     "fold",
     "joint_cross_entropy",

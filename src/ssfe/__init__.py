@@ -1,6 +1,7 @@
 """ssfe: Self-supervised Feature Enhancement (arXiv 2106.04921) for image classifiers in PyTorch."""
 
 from ssfe.classifier import JointClassifier
+from ssfe.cost import Cost, MethodCost, cost
 from ssfe.discard import ChannelDiscard
 from ssfe.enhance import enhance, fold, joint_evaluation
 from ssfe.joint import JointLogits, joint_cross_entropy, joint_targets
@@ -11,10 +12,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ChannelDiscard",
+    "Cost",
     "JointClassifier",
     "JointLogits",
     "JointLoss",
     "LazyJointLogits",
+    "MethodCost",
+    "cost",
     "enhance",
     "fold",
     "joint_cross_entropy",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 
+from ssfe.alternation import alternate
 from ssfe.lab.config import MethodName, TrainOptions
 from ssfe.lab.methods import used_options
 from ssfe.lab.run.train import Experiment, prepare
@@ -27,11 +26,9 @@ def step_ratios(common: TrainOptions, model: str, methods: Sequence[MethodName])
     """
     timed: list[MethodName] = ["plain", *methods]
     steps = {name: _step(prepare(_of_method(common, model, name))) for name in timed}
-    for _ in range(_WARM_UP):
-        for step in steps.values():
-            step()
-    rounds = [{name: _seconds(step) for name, step in steps.items()} for _ in range(_ROUNDS)]
-    return {name: statistics.median(seconds[name] / seconds["plain"] for seconds in rounds) for name in methods}
+    device = find_device(common.engine.accelerator)
+    ratios = alternate(steps, rounds=_ROUNDS, warm_up=_WARM_UP, device=device)
+    return {name: ratios[name].median for name in methods}
 
 
 def equal_time_epochs(epochs: int, ratio: float) -> int:
@@ -58,17 +55,9 @@ def _step(experiment: Experiment) -> Callable[[], None]:
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
 
     return step
 
 
 def _of_method(common: TrainOptions, model: str, name: MethodName) -> TrainOptions:
     return replace(common, model=model, method=name, enhancement=used_options(name, common.enhancement))
-
-
-def _seconds(step: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    step()
-    return time.perf_counter() - began
