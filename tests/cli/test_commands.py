@@ -19,12 +19,12 @@ import ssfe.cli
 def test_help_and_version() -> None:
     for arguments in ([], ["-h"], ["--help"]):
         shown = succeed(*arguments).out
-        assert all(f"ssfe {name}" in shown for name in ("train", "evaluate", "predict", "compare"))
+        assert all(f"ssfe {name}" in shown for name in ("train", "evaluate", "predict", "compare", "cost"))
     assert succeed("--version").out == f"ssfe {ssfe.__version__}\n"
 
 
 def test_an_unknown_command_names_the_known() -> None:
-    assert complaint("trian").endswith("'trian': use one of train, evaluate, predict, compare")
+    assert complaint("trian").endswith("'trian': use one of train, evaluate, predict, compare, cost")
 
 
 def test_train_says_what_it_does_and_what_came_out(elsewhere: Path) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from ssfe import __version__
 from ssfe.cli.arguments import normalise
 from ssfe.cli.compare import compare_parser, run_compare
+from ssfe.cli.cost import cost_parser, run_cost
 from ssfe.cli.parsers import PARSERS, switches
 from ssfe.cli.tables import evaluation_table, print_result
 from ssfe.lab.config import TrainOptions
@@ -33,6 +34,7 @@ HELP = f"""ssfe {__version__}: Self-supervised Feature Enhancement for image cla
   ssfe compare [DATA]             train methods side by side, over seeds, and tell what differs
   ssfe evaluate RUN [DATA]        measure a trained model
   ssfe predict RUN IMAGES ...     classify images with it
+  ssfe cost [MODEL]               measure what training costs: plain, ssfe, SLA
 
 Each has --help.
 """
@@ -62,7 +64,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _subcommand(name: str, rest: list[str]) -> int:
-    known = {**PARSERS, "compare": compare_parser}
+    known = {**PARSERS, "compare": compare_parser, "cost": cost_parser}
     if name not in known:
         raise UserError(f"unknown command {name!r}: use one of {', '.join(known)}")
     parser = known[name]()
@@ -83,7 +85,7 @@ def _subcommand(name: str, rest: list[str]) -> int:
         parsed = parser.parse_args(arguments).as_dict()
         return _train(parsed, folders[-1] if folders else None)
     parsed = parser.parse_args(normalise(rest, switches(parser))).as_dict()
-    return _evaluate(parsed) if name == "evaluate" else _predict(parsed)
+    return {"evaluate": _evaluate, "predict": _predict, "cost": run_cost}[name](parsed)
 
 
 def _sayer(console: Console) -> Callable[[str], None]:
