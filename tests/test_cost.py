@@ -48,6 +48,9 @@ def test_options_reach_the_network() -> None:
     whole = cost(TinyNet(), images(4), rounds=2, logits="whole", autocast=torch.bfloat16)
     assert chunked.methods["ssfe"].flops == whole.methods["ssfe"].flops
     assert chunked.precision == "bfloat16"
+    assert list(cost(TinyNet(), images(4), rounds=2, methods=["sla"]).methods) == ["plain", "sla"]
+    with pytest.raises(ValueError, match="unknown method 'slow': choose from plain, ssfe, sla"):
+        cost(TinyNet(), images(4), methods=["slow"])
     with pytest.raises(ValueError, match="unknown views 'none'"):
         cost(TinyNet(), images(4), views="none")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from ssfe.joint import JointLogits
 from ssfe.loss import JointLoss
 from ssfe.surgery import check_linear, find_classifier, replace_module
 
+METHODS = ("plain", "ssfe", "sla")
 ROTATIONS = 4
 
 
@@ -87,6 +88,7 @@ def cost(
     *,
     classifier: str | None = None,
     autocast: torch.dtype | None = None,
+    methods: Sequence[str] = METHODS,
     rounds: int = 7,
     **options: Any,
 ) -> Cost:
@@ -101,21 +103,26 @@ def cost(
         transform: see :func:`~ssfe.enhance.enhance`.
         classifier: see :func:`~ssfe.enhance.enhance`.
         autocast: the dtype of mixed precision, such as ``torch.bfloat16``; None: none.
+        methods: which to measure; plain is always among them.
         rounds: how often each step is timed, at least 2.
-        options: ``views``, ``distill``, ``logits`` of :func:`~ssfe.enhance.enhance`.
+        options: of :func:`~ssfe.enhance.enhance`, such as ``views``, ``distill`` and ``logits``.
 
     Raises:
-        ValueError: for images that are no square batch of at least two, and whatever ``enhance`` refuses.
+        ValueError: for images that are no square batch of at least two, an unknown method, and whatever ``enhance``
+            refuses.
         TypeError: as ``enhance``.
     """
     if images.ndim != 4 or images.shape[2] != images.shape[3] or len(images) < 2:
         raise ValueError(f"images must be (B, C, S, S) with B >= 2 (SLA rotates them), not {tuple(images.shape)}")
+    unknown = set(methods) - set(METHODS)
+    if unknown:
+        raise ValueError(f"unknown method {sorted(unknown)[0]!r}: choose from {', '.join(METHODS)}")
     device = images.device
-    networks = {
-        "plain": copy.deepcopy(model),
-        "ssfe": enhance(copy.deepcopy(model), transform, classifier=classifier, **options),
-        "sla": _Rotated(copy.deepcopy(model), classifier),
-    }
+    networks: dict[str, nn.Module] = {"plain": copy.deepcopy(model)}
+    if "ssfe" in methods:
+        networks["ssfe"] = enhance(copy.deepcopy(model), transform, classifier=classifier, **options)
+    if "sla" in methods:
+        networks["sla"] = _Rotated(copy.deepcopy(model), classifier)
     labels = torch.zeros(len(images), dtype=torch.long, device=device)
     steps = {name: _Step(network.train(), images, labels, autocast) for name, network in networks.items()}
     flops = {name: _flops(step) for name, step in steps.items()}
@@ -123,7 +130,9 @@ def cost(
     times = alternate(steps, rounds=rounds, device=device)
     stock = _parameters(networks["plain"])
     sizes = {name: _parameters(network) for name, network in networks.items()}
-    shipped = {"plain": stock, "ssfe": _parameters(fold(networks["ssfe"])), "sla": stock}
+    shipped = dict.fromkeys(networks, stock)
+    if "ssfe" in networks:
+        shipped["ssfe"] = _parameters(fold(networks["ssfe"]))
     return Cost(
         network=type(model).__name__,
         images=tuple(images.shape),
