@@ -42,14 +42,15 @@ def machine() -> dict[str, Any]:
     }
 
 
-def measure(fast: bool) -> dict[str, Any]:
-    """Everything, in one process."""
+def measure(fast: bool, folder: Path) -> None:
+    """Everything, in one process; the result is written after each part."""
     torch.manual_seed(0)
     results: dict[str, Any] = {"machine": machine(), "command": "python -m benchmarks.cost"}
-    for part in (classifier, large, steps, inference, growth):
+    slug = re.sub(r"[^a-z0-9]+", "-", f"{results['machine']['cpu']}-{results['machine']['cores']}-cores".lower())
+    for part in (classifier, large, growth, inference, steps):
         print(f"{part.__name__} ...", flush=True)
         results[part.__name__] = part(fast)
-    return results
+        (folder / f"cost-{slug.strip('-')}.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 def main() -> None:
@@ -59,10 +60,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="the folder for the result, instead of benchmarks/results and docs")
     arguments = parser.parse_args()
     if not arguments.docs:
-        results = measure(arguments.fast)
-        slug = re.sub(r"[^a-z0-9]+", "-", f"{results['machine']['cpu']}-{results['machine']['cores']}-cores".lower())
-        folder = arguments.output or RESULTS
-        (folder / f"cost-{slug.strip('-')}.json").write_text(json.dumps(results, indent=1) + "\n")
+        measure(arguments.fast, arguments.output or RESULTS)
     if arguments.output is None:
         write_docs(RESULTS, Path(__file__).parents[1] / "docs")
     else:

@@ -95,8 +95,12 @@ def test_every_number_of_transformations(transforms: int, groups: Any) -> None:
     for channels in (transforms, transforms + 1, 37):
         joint = make(channels, ChannelDiscard(transforms, groups=groups))
         x = features(channels, batch=2)
-        slow = reference.joint_logits(x, joint.weight, joint.bias, joint.masks)
-        torch.testing.assert_close(joint(x).logits, slow, **EXACT)
+        x.requires_grad_()
+        slow, fast = reference.joint_logits(x, joint.weight, joint.bias, joint.masks), joint(x).logits
+        torch.testing.assert_close(fast, slow, **EXACT)
+        leaves, upstream = [x, *joint.parameters()], torch.randn_like(slow)
+        found = torch.autograd.grad(fast, leaves, upstream)
+        torch.testing.assert_close(found, torch.autograd.grad(slow, leaves, upstream), **EXACT)
 
 
 @pytest.mark.parametrize("transform", [ChannelDiscard(), ChannelDiscard(scheme="drop_fraction")])

@@ -22,14 +22,17 @@ def write_docs(results: Path, docs: Path) -> None:
     page = docs / "cost.md"
     text = page.read_text() if page.exists() else "".join(f"{_mark(name)}\n<!-- end -->\n" for name in TABLES)
     for name, table in TABLES.items():
-        body = "\n\n".join(f"{_where(one['machine'])}\n\n{table(one)}" for one in found)
+        body = "\n\n".join(f"{_where(one['machine'])}\n\n{table(one)}" for one in found if name in one)
+        body = body or "(not measured yet)"
         text, count = re.subn(
             re.escape(_mark(name)) + r".*?<!-- end -->", f"{_mark(name)}\n\n{body}\n\n<!-- end -->", text, flags=re.S
         )
         if count != 1:
             raise ValueError(f"{page} has {count} places {_mark(name)}, not 1")
     page.write_text(text)
-    draw(found[0]["growth"], docs / "cost-growth.svg")
+    for one in found:
+        if "growth" in one:
+            draw(one["growth"], docs / "cost-growth.svg")
 
 
 def _mark(name: str) -> str:
