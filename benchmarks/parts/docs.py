@@ -140,7 +140,12 @@ def inference(found: dict[str, Any]) -> str:
     return _table(header, rows)
 
 
-TABLES = {"classifier": classifier, "large": large, "steps": steps, "inference": inference}
+def picture(found: dict[str, Any]) -> str:
+    """A link to what :func:`draw` draws."""
+    return "![Training step relative to plain, against M, N, C and batch size](cost-growth.svg)"
+
+
+TABLES = {"classifier": classifier, "large": large, "steps": steps, "growth": picture, "inference": inference}
 
 
 def draw(growth: dict[str, list[dict[str, Any]]], path: Path) -> None:
