@@ -25,6 +25,7 @@ from typing import IO, Any
 import timm
 import torch
 import torchvision
+
 from benchmarks.coverage_build import Architecture, architectures
 from benchmarks.coverage_table import write_page
 from benchmarks.coverage_worker import work

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from benchmarks.coverage_build import CLASSES
 from torch import Tensor, nn
 
 import ssfe
+from benchmarks.coverage_build import CLASSES
 from ssfe.enhance import joint_classifiers
 from ssfe.surgery import find_classifiers
 

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import nn
+
 from benchmarks.coverage_build import SIZES, Architecture, cheap_initialisation, on_meta, parameters, reduced
 from benchmarks.coverage_check import keys_and_shapes, there_and_back
-from torch import nn
 
 # Networks of more parameters are checked with fewer blocks; those that have no option for that, up to the second limit.
 LIMIT = 120_000_000

@@ -10,14 +10,18 @@ import ssfe
 
 PUBLIC = [
     "ChannelDiscard",
+    "Cost",
     "FeatureShape",
     "JointClassifier",
     "JointLogits",
     "JointLoss",
+    "LazyJointLogits",
+    "MethodCost",
     "QuarterTurns",
     "RegionDiscard",
     "Transformation",
     "check_optimizer",
+    "cost",
     "enhance",
     "fold",
     "joint_cross_entropy",

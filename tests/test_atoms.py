@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.nn import functional as F
 
 from ssfe import ChannelDiscard
@@ -20,30 +21,55 @@ def test_any_masks(transforms: int, channels: int, rows: int, seed: int) -> None
     plan = plan_atoms(masks)
     assert plan.keep.shape[1] == len({tuple(column) for column in masks.T.tolist()})
     close = {"rtol": 1e-10, "atol": 1e-10}
-    torch.testing.assert_close(view_products(x, weight, plan.keep, plan.gather), expected, **close)
-    torch.testing.assert_close(masked_products(x, weight, masks), expected, **close)
+    torch.testing.assert_close(view_products(x, weight, None, plan), expected, **close)
+    torch.testing.assert_close(masked_products(x, weight, None, masks), expected, **close)
 
 
-def test_padding_touches_no_gradient() -> None:
-    """Uneven atoms read the last column of the weight where there is padding: it must not learn from that."""
-    masks = ChannelDiscard(3).keep_masks(7)
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        ChannelDiscard(3),
+        ChannelDiscard(3, "keep_group", "random"),
+        ChannelDiscard(3, groups="interleaved", identity=True),
+        ChannelDiscard(3, "drop_fraction"),
+    ],
+)
+def test_first_and_second_derivatives(transform: ChannelDiscard, bias: bool) -> None:
+    """Seven channels: uneven atoms, alone and overlapping; the compiler's composition has the same gradients."""
+    masks = transform.keep_masks(7)
     plan = plan_atoms(masks)
-    assert plan.gather is not None
-    x, weight = torch.randn(4, 7).double().requires_grad_(), torch.randn(6, 7).double().requires_grad_()
+    leaves = [torch.randn(4, 7), torch.randn(6, 7), *([torch.randn(6)] if bias else [])]
+    leaves = [leaf.double().requires_grad_() for leaf in leaves]
+
+    def fast(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return view_products(x, weight, bias, plan)
+
+    def slow(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return masked_products(x, weight, bias, masks)
+
     upstream = torch.randn(3, 4, 6).double()
-    fast = torch.autograd.grad(view_products(x, weight, plan.keep, plan.gather), (x, weight), upstream)
-    slow = torch.autograd.grad(masked_products(x, weight, masks), (x, weight), upstream)
-    torch.testing.assert_close(fast, slow, rtol=1e-10, atol=1e-10)
+    exact = {"rtol": 1e-10, "atol": 1e-10}
+    torch.testing.assert_close(fast(*leaves), slow(*leaves), **exact)
+    expected = torch.autograd.grad(slow(*leaves), leaves, upstream)
+    torch.testing.assert_close(torch.autograd.grad(fast(*leaves), leaves, upstream), expected, **exact)
+    for leaf in leaves:  # the others frozen
+        (alone,) = torch.autograd.grad(fast(*leaves), leaf, upstream)
+        assert any(alone.equal(gradient) for gradient in torch.autograd.grad(fast(*leaves), leaves, upstream))
+    assert torch.autograd.gradcheck(fast, leaves)
+    assert torch.autograd.gradgradcheck(fast, leaves)
+    per_sample = torch.func.vmap(lambda x: fast(x[None], *leaves[1:])[:, 0], out_dims=1)
+    torch.testing.assert_close(per_sample(leaves[0]), slow(*leaves), **exact)
 
 
 @pytest.mark.parametrize(
     ("arguments", "channels", "atoms", "in_place", "pays"),
     [
         ({}, 512, 4, True, True),
-        ({}, 2047, 4, False, True),
+        ({}, 2047, 4, True, True),
         ({"groups": "interleaved"}, 512, 4, False, True),
         ({"groups": "random", "scheme": "keep_group", "transforms": 16}, 2048, 16, False, True),
-        ({"transforms": 8, "identity": True}, 510, 7, False, True),
+        ({"transforms": 8, "identity": True}, 510, 7, True, True),
         ({"scheme": "drop_fraction", "transforms": 8}, 2048, None, False, False),
         ({"transforms": 4}, 4, 4, True, False),
     ],
@@ -51,5 +77,5 @@ def test_padding_touches_no_gradient() -> None:
 def test_plans(arguments: dict, channels: int, atoms: int | None, in_place: bool, pays: bool) -> None:  # type: ignore[type-arg]
     plan = plan_atoms(ChannelDiscard(**arguments).keep_masks(channels))
     assert atoms is None or plan.keep.shape[1] == atoms
-    assert (plan.gather is None) == in_place
+    assert (plan.order is None) == in_place
     assert plan.pays == pays

@@ -95,8 +95,12 @@ def test_every_number_of_transformations(transforms: int, groups: Any) -> None:
     for channels in (transforms, transforms + 1, 37):
         joint = make(channels, ChannelDiscard(transforms, groups=groups))
         x = features(channels, batch=2)
-        slow = reference.joint_logits(x, joint.weight, joint.bias, joint.masks)
-        torch.testing.assert_close(joint(x).logits, slow, **EXACT)
+        x.requires_grad_()
+        slow, fast = reference.joint_logits(x, joint.weight, joint.bias, joint.masks), joint(x).logits
+        torch.testing.assert_close(fast, slow, **EXACT)
+        leaves, upstream = [x, *joint.parameters()], torch.randn_like(slow)
+        found = torch.autograd.grad(fast, leaves, upstream)
+        torch.testing.assert_close(found, torch.autograd.grad(slow, leaves, upstream), **EXACT)
 
 
 @pytest.mark.parametrize("transform", [ChannelDiscard(), ChannelDiscard(scheme="drop_fraction")])
@@ -142,10 +146,11 @@ def test_memory_formats_and_strides(views: Any) -> None:
     x = torch.randn(4, 16, 3, 2).double()
     stock = nn.Conv2d(16, CLASSES, 1).double()
     joint = EmbeddedClassifier.from_classifier(stock, views=views)
+    joint.attach(nn.Sequential(joint))
     outputs = []
     for version in (x, x.to(memory_format=torch.channels_last), x.mT.contiguous().mT):
         torch.manual_seed(1)
-        joint.announce(joint, ())
+        joint.announce(joint, (), {})
         outputs.append(joint(version))
     torch.testing.assert_close(outputs[0], outputs[1], **EXACT)
     torch.testing.assert_close(outputs[0], outputs[2], **EXACT)

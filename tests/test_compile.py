@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ssfe import (
     ChannelDiscard,
+    JointClassifier,
     JointLogits,
     JointLoss,
     QuarterTurns,
@@ -100,6 +101,33 @@ def test_a_deeper_tap(transformation: Transformation, views: Any, in_place: bool
             output = model(x)
     assert output.logits.shape == (4, transformation.transforms, 5, transformation.transforms)
     assert isinstance(model.train()(x), JointLogits)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        ChannelDiscard(),
+        ChannelDiscard(3, "keep_group", "random"),
+        ChannelDiscard(3, groups="interleaved", identity=True),
+        ChannelDiscard(3, "drop_fraction"),
+    ],
+)
+def test_the_joint_classifier_alone(transform: ChannelDiscard) -> None:
+    """Its composition for compilers: the reference in float64, close to it in bfloat16."""
+    joint = JointClassifier(37, 5, transform, dtype=torch.float64)
+    compiled = torch.compile(joint, backend="aot_eager", fullgraph=True)
+    x = torch.randn(4, 37).double().requires_grad_()
+    slow, fast = reference.joint_logits(x, joint.weight, joint.bias, joint.masks), compiled(x).logits
+    leaves, upstream = [x, *joint.parameters()], torch.randn_like(slow)
+    torch.testing.assert_close(fast, slow, rtol=1e-10, atol=1e-10)
+    found = torch.autograd.grad(fast, leaves, upstream)
+    torch.testing.assert_close(found, torch.autograd.grad(slow, leaves, upstream), rtol=1e-10, atol=1e-10)
+    joint.float()
+    torch._dynamo.reset()
+    with torch.autocast("cpu", torch.bfloat16):
+        half = compiled(x.detach().float()).logits
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.double(), slow, rtol=3e-2, atol=3e-2)
 
 
 def test_inductor() -> None:

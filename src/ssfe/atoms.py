@@ -2,16 +2,19 @@
 
 Channels that the M masks treat alike (equal columns of the mask matrix) form an *atom*. A view's output is the sum of
 the partial products of the atoms it keeps, so the K atoms' partials are computed once, together as large as one
-ordinary product, and combined with the (M, K) keep matrix.
+ordinary product, and combined.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+Combination = Literal["own", "others", "sums"]
 
 
 @dataclass(frozen=True)
@@ -20,14 +23,22 @@ class AtomPlan:
 
     Attributes:
         keep: bool (M, K), whether view j keeps atom k.
-        gather: int64 (K * width,), the channel at each place of the padded atoms, C where there is padding; None where
-            the channels already lie as K contiguous atoms of equal width.
+        widths: channels of each of the K atoms.
+        order: int64 (C,), the channels atom by atom; None where they lie so already.
+        combination: how views come of atoms: view j is atom j (``"own"``), all atoms but j (``"others"``), or any sum.
         pays: whether the partial products need clearly less arithmetic than M masked products, in bounded memory.
     """
 
     keep: Tensor
-    gather: Tensor | None
+    widths: tuple[int, ...]
+    order: Tensor | None
+    combination: Combination
     pays: bool
+
+    def to(self, device: torch.device) -> AtomPlan:
+        """The plan with its tensors on ``device``."""
+        order = None if self.order is None else self.order.to(device)
+        return AtomPlan(self.keep.to(device), self.widths, order, self.combination, self.pays)
 
 
 def plan_atoms(masks: Tensor) -> AtomPlan:
@@ -36,43 +47,171 @@ def plan_atoms(masks: Tensor) -> AtomPlan:
     members: dict[tuple[bool, ...], list[int]] = {}
     for channel, column in enumerate(masks.T.tolist()):
         members.setdefault(tuple(column), []).append(channel)
-    atoms, width = len(members), max(map(len, members.values()))
-    padded = [channel for group in members.values() for channel in group + [channels] * (width - len(group))]
-    arithmetic = atoms * width + transforms * atoms
+    atoms = len(members)
+    keep = torch.tensor(list(members), device="cpu").T
+    order = [channel for group in members.values() for channel in group]
+    own = torch.eye(atoms, dtype=torch.bool, device="cpu")
     return AtomPlan(
-        keep=torch.tensor(list(members), device="cpu").T,
-        gather=None if padded == list(range(channels)) else torch.tensor(padded, device="cpu"),
-        pays=arithmetic < 0.75 * transforms * channels and atoms <= 4 * transforms,
+        keep=keep,
+        widths=tuple(map(len, members.values())),
+        order=None if order == list(range(channels)) else torch.tensor(order, device="cpu"),
+        combination="own" if keep.equal(own) else "others" if keep.equal(~own) else "sums",
+        pays=channels + transforms * atoms < 0.75 * transforms * channels and atoms <= 4 * transforms,
     )
 
 
-def view_products(x: Tensor, weight: Tensor, keep: Tensor, gather: Tensor | None) -> Tensor:
-    """``(m_j * x) @ weight.T`` for all M views, from the K atoms' partial products.
+def in_atom_order(matrix: Tensor, plan: AtomPlan) -> Tensor:
+    """A (P, C) matrix with its channels atom by atom; itself where they lie so already."""
+    if plan.order is None:
+        return matrix
+    reordered: Tensor = _Reordered.apply(matrix, plan.order, plan.order.argsort())
+    return reordered
+
+
+def partial_products(x: Tensor, weight: Tensor, widths: Sequence[int], partials: Tensor) -> Tensor:
+    """Each atom's share of ``x @ weight.T``, both in atom order: (P, C), (O, C) -> (K, P, O). No autograd."""
+    for out, own, rows in zip(partials, x.split_with_sizes(widths, 1), weight.split_with_sizes(widths, 1), strict=True):
+        torch.mm(own, rows.T, out=out)
+    return partials
+
+
+def combine(partials: Tensor, bias: Tensor | None, plan: AtomPlan, workspace: Tensor | None = None) -> Tensor:
+    """The views' outputs from the atoms' partials: (K, P, O) -> (M, P, O), in the partials' dtype.
+
+    Sums of half precision are taken in float32. With a workspace, (P, O) of that dtype, there is no autograd and the
+    views take the partials' memory where that is possible.
+    """
+    if plan.combination == "others":
+        if workspace is None:
+            total = partials.sum(0, dtype=accumulator(partials))
+            return ((total if bias is None else total + bias) - partials).to(partials.dtype)
+        torch.sum(partials, 0, dtype=workspace.dtype, out=workspace)
+        return torch.sub(workspace if bias is None else workspace.add_(bias), partials, out=partials)
+    views = partials
+    if plan.combination == "sums":
+        views = torch.mm(plan.keep.to(partials.dtype), partials.flatten(1)).view(-1, *partials.shape[1:])
+    if bias is None:
+        return views
+    return views + bias if workspace is None else views.add_(bias)
+
+
+def gather_gradients(views: Tensor, total: Tensor, plan: AtomPlan, out: Tensor | None = None) -> Tensor:
+    """The adjoint of :func:`combine`: gradients (M, P, O) of the views -> (K, P, O) of the partials. No autograd.
+
+    Args:
+        total: (P, O), their sum over the views.
+        out: where to put them; it may be ``views`` itself.
+    """
+    if plan.combination == "others":
+        return torch.sub(total, views, out=torch.empty_like(views) if out is None else out)
+    partials = views
+    if plan.combination == "sums":
+        partials = torch.mm(plan.keep.T.to(views.dtype), views.flatten(1)).view(-1, *views.shape[1:])
+    return partials if out is None else out.copy_(partials)
+
+
+def view_products(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan) -> Tensor:
+    """``(m_j * x) @ weight.T + bias`` for all M views, from the K atoms' partial products.
 
     Args:
         x: (P, C) features.
         weight: (O, C).
-        keep: bool (M, K).
-        gather: see :class:`AtomPlan`, on x's device, or None.
+        bias: (O,) or None.
+        plan: of the masks, on x's device.
 
     Returns:
         (M, P, O), in the dtype of an ordinary product (autocast included).
     """
-    atoms, rows, outputs = keep.shape[1], x.shape[0], weight.shape[0]
-    if gather is not None:
-        x = F.pad(x, (0, 1)).index_select(1, gather)
-        # The padding meets a zero of x, so any column of the weight serves.
-        weight = weight.index_select(1, gather.clamp(max=weight.shape[1] - 1))
-    width = x.shape[1] // atoms
-    partials = torch.bmm(
-        x.view(rows, atoms, width).transpose(0, 1), weight.view(outputs, atoms, width).permute(1, 2, 0)
-    )
-    return (keep.to(partials.dtype) @ partials.flatten(1)).view(keep.shape[0], rows, outputs)
+    dtype = product_dtype(x)
+    x, weight = in_atom_order(x.to(dtype), plan), in_atom_order(weight.to(dtype), plan)
+    bias = None if bias is None else bias.to(dtype)
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return _composed(x, weight, bias, plan)
+    products: Tensor = _ViewProducts.apply(x, weight, bias, plan)
+    return products
 
 
-def masked_products(x: Tensor, weight: Tensor, masks: Tensor) -> Tensor:
+def masked_products(x: Tensor, weight: Tensor, bias: Tensor | None, masks: Tensor) -> Tensor:
     """The same, by M masked copies of x: for masks of so many atoms that partial products do not pay.
 
-    (P, C), (O, C), bool (M, C) -> (M, P, O).
+    (P, C), (O, C), (O,) or None, bool (M, C) -> (M, P, O).
     """
-    return F.linear(x * masks[:, None], weight)
+    return torch.nn.functional.linear(x * masks[:, None], weight, bias)
+
+
+def accumulator(products: Tensor) -> torch.dtype:
+    """The dtype for sums of products: float32 for half precision, else their own."""
+    return torch.promote_types(products.dtype, torch.float32)
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """The dtype of an ordinary product with x: autocast's where it is on and x is not float64, else x's own."""
+    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
+
+
+def _composed(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan) -> Tensor:
+    """The products in differentiable operations: for compilers, torch.func and second derivatives."""
+    columns = zip(x.split_with_sizes(plan.widths, 1), weight.split_with_sizes(plan.widths, 1), strict=True)
+    return combine(torch.stack([own @ rows.T for own, rows in columns]), bias, plan)
+
+
+class _ViewProducts(torch.autograd.Function):
+    """The products, with gradients written where they belong: autograd would permute and copy the weight's."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan) -> Tensor:
+        partials = x.new_empty(len(plan.widths), x.shape[0], weight.shape[0])
+        partial_products(x, weight, plan.widths, partials)
+        return combine(partials, bias, plan, torch.empty_like(partials[0], dtype=accumulator(x)))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, bias, ctx.plan = inputs
+        ctx.save_for_backward(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        if torch.is_grad_enabled():  # create_graph=True
+            leaves = {0: x, 1: weight, 2: bias}
+            wanted = {place: leaf for place, leaf in leaves.items() if ctx.needs_input_grad[place]}
+            products = _composed(x, weight, bias, ctx.plan)
+            found = torch.autograd.grad(products, list(wanted.values()), grad, create_graph=True)
+            gradients = dict(zip(wanted, found, strict=True))
+            return gradients.get(0), gradients.get(1), gradients.get(2), None
+        total = grad.sum(0, dtype=accumulator(grad))
+        widths, partials = ctx.plan.widths, gather_gradients(grad, total, ctx.plan)
+        grad_x = torch.empty_like(x) if needs_x else None
+        grad_weight = torch.empty_like(weight) if needs_weight else None
+        if grad_x is not None:
+            columns = zip(partials, weight.split_with_sizes(widths, 1), grad_x.split_with_sizes(widths, 1), strict=True)
+            for part, rows, out in columns:
+                torch.mm(part, rows, out=out)
+        if grad_weight is not None:
+            columns = zip(partials, x.split_with_sizes(widths, 1), grad_weight.split_with_sizes(widths, 1), strict=True)
+            for part, own, out in columns:
+                torch.mm(part.T, own, out=out)
+        return grad_x, grad_weight, total.sum(0).to(grad.dtype) if needs_bias else None, None
+
+
+class _Reordered(torch.autograd.Function):
+    """Permuted columns, whose gradient is gathered too: autograd would scatter and add it."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(matrix: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        return matrix.index_select(1, order)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, order, inverse = inputs
+        ctx.save_for_backward(order, inverse)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        order, inverse = ctx.saved_tensors
+        return _Reordered.apply(grad, inverse, order), None, None

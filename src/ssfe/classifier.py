@@ -9,13 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssfe.atoms import product_dtype
 from ssfe.discard import ChannelDiscard
 from ssfe.joint import JointLogits
+from ssfe.lazy import LazyJointLogits
 from ssfe.masks import ChannelMasks
 from ssfe.surgery import check_linear
 
 Views = Literal["all", "sampled"]
 Inference = Literal["aggregated", "single", "distilled"]
+Logits = Literal["auto", "whole", "chunked"]
+
+LARGE = 2**17
+"""Joint logits per image (V*N*M) from which on ``logits="auto"`` does not hold them: 128 MiB for 256 images."""
 
 
 class JointClassifier(nn.Module):
@@ -38,6 +44,9 @@ class JointClassifier(nn.Module):
         inference: the reading that evaluation mode and :meth:`fold` give: ``"aggregated"``, ``"single"`` or
             ``"distilled"`` (SLA, arXiv 1910.05872, section 3).
         distill: add a plain N-way head, to be taught by the aggregated prediction.
+        logits: what training mode returns: the ``"whole"`` :class:`~ssfe.joint.JointLogits`, or ``"chunked"``
+            :class:`~ssfe.lazy.LazyJointLogits` for a loss that never holds them all; ``"auto"`` is chunked where an
+            image has 2^17 joint logits (V*N*M) or more.
         device, dtype: of the parameters.
 
     Attributes:
@@ -62,6 +71,7 @@ class JointClassifier(nn.Module):
         views: Views = "all",
         inference: Inference = "aggregated",
         distill: bool = False,
+        logits: Logits = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -70,11 +80,14 @@ class JointClassifier(nn.Module):
             raise ValueError(f"num_classes={num_classes}: a classifier needs at least 2 classes")
         if views not in get_args(Views):
             raise ValueError(f"unknown views {views!r}: choose one of {', '.join(get_args(Views))}")
+        if logits not in get_args(Logits):
+            raise ValueError(f"unknown logits {logits!r}: choose one of {', '.join(get_args(Logits))}")
         self.in_features = in_features
         self.num_classes = num_classes
         self.transforms = self._make_views(transform, torch.empty(0, device=device).device)
         self.conv = conv
         self.views: Views = views
+        self.logits: Logits = logits
         # In a tuple, so that it is no submodule: only the layer's class and settings are wanted, for fold().
         self._stock: tuple[nn.Module, ...] = ()
         joint = nn.Linear(in_features, num_classes * self.transforms, bias, device=device, dtype=dtype)
@@ -96,7 +109,7 @@ class JointClassifier(nn.Module):
         Args:
             stock: a Linear or a 1x1 Conv2d of N outputs. It is left as it is.
             transform: see the class.
-            options: ``views``, ``inference``, ``distill`` of the class.
+            options: ``views``, ``inference``, ``distill``, ``logits`` of the class.
 
         Raises:
             TypeError, ValueError: if ``stock`` is no such layer, or does more than a linear layer does.
@@ -133,26 +146,28 @@ class JointClassifier(nn.Module):
         self._check_inference(value)
         self._inference = value
 
-    def forward(self, x: Tensor) -> JointLogits | Tensor:
-        """JointLogits in training mode, class logits in evaluation mode.
+    def forward(self, x: Tensor) -> JointLogits | LazyJointLogits | Tensor:
+        """Joint logits in training mode, class logits in evaluation mode.
 
         Args:
             x: (B, C) features, or (B, C, 1, 1) with ``conv``.
 
         Returns:
-            In training mode :class:`~ssfe.joint.JointLogits`; in evaluation mode the stock layer's output: (B, N), or
+            In training mode :class:`~ssfe.joint.JointLogits`, or :class:`~ssfe.lazy.LazyJointLogits` for a large label
+            space; in evaluation mode the stock layer's output: (B, N), or
             (B, N, 1, 1) with ``conv``.
 
         Raises:
             ValueError: for features of another shape.
         """
-        pooled = x.ndim == 4 and x.shape[2:] == (1, 1) if self.conv else x.ndim == 2
-        if not pooled or x.shape[1] != self.in_features:
+        if not self._pooled(x):
             expected = f"(B, {self.in_features}{', 1, 1' if self.conv else ''})"
             raise ValueError(f"the joint classifier takes features {expected}, not {tuple(x.shape)}")
         if not self.training:
             return self._stock_product(x)
         sampled = self._sample_views(x)
+        if self._chunked():
+            return self._lazy(x.flatten(1), sampled)
         return self._unstack(self._stacked_views(x, sampled).flatten(1), sampled)
 
     def folded(self, inference: Inference | None = None) -> tuple[Tensor, Tensor | None]:
@@ -213,6 +228,29 @@ class JointClassifier(nn.Module):
         weight, bias = self.folded()
         return F.conv2d(x, weight[:, :, None, None], bias) if self.conv else F.linear(x, weight, bias)
 
+    def _pooled(self, x: Tensor) -> bool:
+        """Whether x is (B, C), or (B, C, 1, 1) with ``conv``."""
+        flat = x.ndim == 4 and x.shape[2:] == (1, 1) if self.conv else x.ndim == 2
+        return flat and x.shape[1] == self.in_features
+
+    def _chunked(self) -> bool:
+        if self.logits != "auto":
+            return self.logits == "chunked"
+        return self.weight.shape[0] * (self.transforms if self.views == "all" else 1) >= LARGE
+
+    def _lazy(self, features: Tensor, sampled: Tensor | None) -> LazyJointLogits:
+        distilled = None if self.distilled is None else self.distilled(features)
+        views = self._own_views(features.shape[0], sampled)
+        # Views of the parameters: what looks for parameters used in a network's output (DDP) follows their history.
+        weight, bias = self.weight.view_as(self.weight), None if self.bias is None else self.bias.view_as(self.bias)
+        return LazyJointLogits(features.to(product_dtype(features)), weight, bias, self.channel_masks, views, distilled)
+
+    def _own_views(self, batch: int, sampled: Tensor | None) -> Tensor:
+        """The transformation of each view, (B, V)."""
+        if sampled is not None:
+            return sampled[:, None]
+        return torch.arange(self.transforms, device=self.weight.device).expand(batch, -1)
+
     def _sample_views(self, x: Tensor) -> Tensor | None:
         return None if self.views == "all" else self.channel_masks.draw(x.shape[0], x.device)
 
@@ -225,7 +263,8 @@ class JointClassifier(nn.Module):
         features = x.movedim(1, -1) if self.conv else x
         lead = features.shape[:-1]
         if sampled is None:
-            stacked = self._all_views(features.flatten(0, -2)).reshape(-1, *lead[1:], self.weight.shape[0])
+            products = self.channel_masks.products(features.flatten(0, -2), self.weight, self.bias)
+            stacked = products.reshape(-1, *lead[1:], self.weight.shape[0])
         else:
             own_mask = self.masks[sampled].view(-1, *[1] * (features.ndim - 2), self.in_features)
             stacked = F.linear(features * own_mask, self.weight, self.bias)
@@ -234,22 +273,13 @@ class JointClassifier(nn.Module):
             stacked = torch.cat([stacked, F.pad(self.distilled(features), (0, padding))])
         return stacked.movedim(-1, 1) if self.conv else stacked
 
-    def _all_views(self, features: Tensor) -> Tensor:
-        """(P, C) -> (M, P, N*M)."""
-        products = self.channel_masks.products(features, self.weight)
-        return products if self.bias is None else products + self.bias.to(products.dtype)
-
     def _unstack(self, stacked: Tensor, sampled: Tensor | None) -> JointLogits:
         """The inverse of :meth:`_stacked_views`, from (views * B [+ B], N*M)."""
         views = self.transforms if sampled is None else 1
         batch = stacked.shape[0] // (views + (self.distilled is not None))
         joint = stacked[: views * batch].view(views, batch, self.num_classes, self.transforms).transpose(0, 1)
         distilled = None if self.distilled is None else stacked[views * batch :, : self.num_classes]
-        if sampled is None:
-            own = torch.arange(self.transforms, device=stacked.device).expand(batch, -1)
-        else:
-            own = sampled[:, None]
-        return JointLogits(joint, own, distilled)
+        return JointLogits(joint, self._own_views(batch, sampled), distilled)
 
     @torch.no_grad()
     def _copy_rows(self, weight: Tensor, bias: Tensor | None) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ssfe.classifier import JointClassifier
+from ssfe.lazy import LazyJointLogits
 
 
 class NetworkCall:
     """One forward of the network under way: what its classifiers, most often one, have in common in it."""
 
     open = False
+    sharded = False
     sampled: Tensor | None = None
+    features: Tensor | None = None
 
 
 class EmbeddedClassifier(JointClassifier):
@@ -60,6 +64,10 @@ class EmbeddedClassifier(JointClassifier):
                 f"the network calls its classifiers on batches of {len(sampled)} and {len(x)}: use views='all'"
             )
         self._call.sampled = sampled
+        if self._returns_features(x):
+            # Nothing but flatten may follow: pack() sees to it.
+            self._call.features = x
+            return x
         return self._stacked_views(x, sampled)
 
     def announce(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -74,7 +82,8 @@ class EmbeddedClassifier(JointClassifier):
                 "labels: call model(images) and give its logits to ssfe.JointLoss; with transformers' Trainer, pass "
                 "compute_loss_func=ssfe.integrations.transformers.TrainerLoss()"
             )
-        self._call.open, self._call.sampled = True, None
+        self._call.open, self._call.sampled, self._call.features = True, None, None
+        self._call.sharded = any(kind.__name__ == "FSDPModule" for kind in type(network).__mro__)
 
     def pack(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Forward hook of the network: its stacked output as JointLogits; in evaluation mode the output as it is.
@@ -84,7 +93,8 @@ class EmbeddedClassifier(JointClassifier):
 
         Raises:
             TypeError: if in training mode the output neither is nor has a (views * B, N*M) tensor.
-            RuntimeError: if the network has another classifier by now.
+            RuntimeError: if the network has another classifier by now, or changes the features that stand for its
+                logits in chunks.
         """
         self._call.open = False
         if not self._packs():
@@ -93,6 +103,9 @@ class EmbeddedClassifier(JointClassifier):
             output["logits"] = self.pack(network, args, output["logits"])
             return output
         sampled, self._call.sampled = self._call.sampled, None
+        features, self._call.features = self._call.features, None
+        if features is not None:
+            return self._packed_features(network, output, features, sampled)
         if self._is_stacked(output):
             return self._unstack(output, sampled)
         if isinstance(output, tuple) and any(map(self._is_stacked, output)):
@@ -115,3 +128,39 @@ class EmbeddedClassifier(JointClassifier):
 
     def _is_stacked(self, output: Any) -> bool:
         return isinstance(output, Tensor) and output.ndim == 2 and output.shape[1] == self.weight.shape[0]
+
+    def _packed_features(
+        self, network: nn.Module, output: Any, features: Tensor, sampled: Tensor | None
+    ) -> LazyJointLogits:
+        if not _is_flattened(output, features):
+            raise RuntimeError(
+                f"{type(network).__name__} does more after its classifier than flatten, so its logits cannot be "
+                "computed in chunks: pass logits='whole' to ssfe.enhance"
+            )
+        return self._lazy(features.flatten(1), sampled)
+
+    def _returns_features(self, x: Tensor) -> bool:
+        """Whether the loss computes the logits, from x.
+
+        Raises:
+            RuntimeError: if it should and cannot.
+        """
+        if not self._chunked():
+            return False
+        # FSDP frees the weight after the network's forward: the loss would find nothing there.
+        sharded = self._call.sharded or not isinstance(self.weight, nn.Parameter)
+        if self._pooled(x) and not sharded:
+            return True
+        if self.logits == "auto":
+            return False
+        why = (
+            "FSDP frees its weight before the loss" if sharded else f"it is applied to a map of shape {tuple(x.shape)}"
+        )
+        raise RuntimeError(f"logits='chunked' does not work with this classifier: {why}; use logits='whole'")
+
+
+def _is_flattened(output: Any, features: Tensor) -> bool:
+    """Whether a network's output is its classifier's, flattened at most. A compiler sees the shape only."""
+    if not isinstance(output, Tensor) or output.shape != features.flatten(1).shape:
+        return False
+    return torch.compiler.is_compiling() or output.data_ptr() == features.data_ptr()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from ssfe.attach import attach, attach_tap, hooks_of, remove_hooks
-from ssfe.classifier import Inference, JointClassifier, Views
+from ssfe.classifier import Inference, JointClassifier, Logits, Views
 from ssfe.discard import ChannelDiscard
 from ssfe.embedded import EmbeddedClassifier
 from ssfe.surgery import check_linear, find_classifiers
@@ -32,6 +32,7 @@ def enhance(
     inference: Inference | None = None,
     distill: bool = False,
     example: Tensor | None = None,
+    logits: Logits = "auto",
 ) -> Network:
     """Give a stock image classifier the internal pretext task of Self-supervised Feature Enhancement
     (arXiv 2106.04921).
@@ -68,6 +69,9 @@ def enhance(
         distill: add SLA's distilled head (arXiv 1910.05872, section 3): a plain classifier taught by the aggregate.
         example: images (B, C, H, W) that the network takes, of which only the shape matters, to try a deeper tap on.
             Default: see :func:`~ssfe.trial.example_for`.
+        logits: ``"whole"``, or ``"chunked"`` for large label spaces: the network returns
+            :class:`~ssfe.lazy.LazyJointLogits` and the loss computes logits and gradients a few images at a time.
+            ``"auto"`` is chunked from 2^17 joint logits per image (V*N*M) on, at the input of a single classifier.
 
     Returns:
         The same network object.
@@ -82,13 +86,15 @@ def enhance(
     stocks = find_classifiers(model, classifier)
     for _, stock in stocks:
         check_linear(stock)
+    if tap is not None or len(stocks) > 1:
+        logits = _whole(logits)
+    options: dict[str, Any] = {"views": views, "distill": distill, "logits": logits}
     if tap is not None:
         transform = transform or ChannelDiscard(identity=True)
         inference = inference or ("single" if transform.identity else "aggregated")
-        options: dict[str, Any] = {"views": views, "inference": inference, "distill": distill}
-        attach_tap(model, _only(model, stocks), tap, transform, example, **options)
+        attach_tap(model, _only(model, stocks), tap, transform, example, inference=inference, **options)
         return model
-    options = {"views": views, "inference": inference or "aggregated", "distill": distill}
+    options["inference"] = inference or "aggregated"
     layers = [stock for _, stock in stocks]
     joints = [EmbeddedClassifier.from_classifier(stock, transform, **options) for stock in layers]  # type: ignore[arg-type]
     if len({joint.num_classes for joint in joints}) > 1:
@@ -166,6 +172,15 @@ def joint_evaluation(model: nn.Module) -> Iterator[None]:
     finally:
         for joint, training, views in before:
             joint.training, joint.views = training, views
+
+
+def _whole(logits: Logits) -> Logits:
+    if logits == "chunked":
+        raise ValueError(
+            "logits='chunked' serves one classifier whose own input is disturbed, not a deeper tap nor a network of "
+            "several classifiers: leave it out"
+        )
+    return "whole" if logits == "auto" else logits
 
 
 def _only(model: nn.Module, classifiers: list[tuple[str, nn.Module]]) -> tuple[str, nn.Module]:

@@ -9,12 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssfe.joint import JointLogits, at_least_float32, joint_cross_entropy
+from ssfe.lazy import LazyJointLogits
 
 
 class JointLoss(nn.Module):
     """The loss of an enhanced network, from its output and the ordinary class labels.
 
-    In training mode the network returns :class:`~ssfe.joint.JointLogits`, and the loss is the joint cross-entropy over
+    In training mode the network returns :class:`~ssfe.joint.JointLogits` (or, for large label spaces,
+    :class:`~ssfe.lazy.LazyJointLogits`), and the loss is the joint cross-entropy over
     its views (see :func:`~ssfe.joint.joint_cross_entropy`). A distilled head adds SLA's self-distillation
     (arXiv 1910.05872, eq. 5 with beta = 1): ``KL(softmax(aggregated).detach() || head) + CE(head, y)``.
 
@@ -34,11 +36,11 @@ class JointLoss(nn.Module):
             raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
         self.label_smoothing = label_smoothing
 
-    def forward(self, output: JointLogits | Tensor, labels: Tensor) -> Tensor:
+    def forward(self, output: JointLogits | LazyJointLogits | Tensor, labels: Tensor) -> Tensor:
         """The scalar loss, averaged over images and views.
 
         Args:
-            output: what the network returned: JointLogits, or a (B, N) tensor.
+            output: what the network returned: JointLogits, LazyJointLogits, or a (B, N) tensor.
             labels: class indices (B,) of any integer dtype, or class probabilities (B, N) of any floating dtype (MixUp,
                 CutMix, soft labels).
 
@@ -49,6 +51,8 @@ class JointLoss(nn.Module):
         """
         if isinstance(output, JointLogits):
             batch, _, classes, _ = output.logits.shape
+        elif isinstance(output, LazyJointLogits):
+            batch, classes = output.views.shape[0], output.num_classes
         elif isinstance(output, Tensor):
             batch, classes = _check_class_logits(output, labels)
         else:
@@ -58,12 +62,15 @@ class JointLoss(nn.Module):
         labels = _check_labels(labels, batch, classes)
         if isinstance(output, Tensor):
             return F.cross_entropy(output, labels, label_smoothing=self.label_smoothing)
-        loss = joint_cross_entropy(output.logits, output.views, labels, label_smoothing=self.label_smoothing)
+        if isinstance(output, LazyJointLogits):
+            loss = output.cross_entropy(labels, self.label_smoothing)
+        else:
+            loss = joint_cross_entropy(output.logits, output.views, labels, label_smoothing=self.label_smoothing)
         if output.distilled is not None:
             loss = loss + self._distillation(output, labels)
         return loss
 
-    def _distillation(self, output: JointLogits, labels: Tensor) -> Tensor:
+    def _distillation(self, output: JointLogits | LazyJointLogits, labels: Tensor) -> Tensor:
         head = at_least_float32(output.class_logits("distilled"))
         teacher = at_least_float32(output.class_logits("aggregated").detach())
         labels = labels.to(head.dtype) if labels.is_floating_point() else labels
@@ -74,7 +81,7 @@ class JointLoss(nn.Module):
         return f"label_smoothing={self.label_smoothing}"
 
     # Typed, so that callers see a Tensor and not Any.
-    def __call__(self, output: JointLogits | Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, output: JointLogits | LazyJointLogits | Tensor, labels: Tensor) -> Tensor:
         result: Any = super().__call__(output, labels)
         assert isinstance(result, Tensor)
         return result

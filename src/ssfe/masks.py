@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from ssfe.atoms import masked_products, plan_atoms, view_products
+from ssfe.atoms import AtomPlan, masked_products, plan_atoms, view_products
 from ssfe.discard import check_masks
 
 
@@ -24,16 +24,17 @@ class ChannelMasks(nn.Module):
     """
 
     rows: Tensor
+    plan: AtomPlan
 
     def __init__(self, rows: Tensor, device: torch.device) -> None:
         super().__init__()
         self._set(rows, device)
 
-    def products(self, features: Tensor, weight: Tensor) -> Tensor:
-        """``(m_j * features) @ weight.T`` for all M views: (P, C), (O, C) -> (M, P, O)."""
-        if self._partials_pay:
-            return view_products(features, weight, self._keep, self._gather)
-        return masked_products(features, weight, self.rows)
+    def products(self, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """``(m_j * features) @ weight.T + bias`` for all M views: (P, C), (O, C), (O,) or None -> (M, P, O)."""
+        if self.plan.pays:
+            return view_products(features, weight, bias, self.plan)
+        return masked_products(features, weight, bias, self.rows)
 
     def draw(self, images: int, device: torch.device) -> Tensor:
         """A transformation for each image, uniform over the M: (B,) int64."""
@@ -60,14 +61,13 @@ class ChannelMasks(nn.Module):
         return f"transforms={transforms}, channels={channels}"
 
     def _set(self, rows: Tensor, device: torch.device) -> None:
-        plan = plan_atoms(rows.cpu())
-        self.rows, self._keep, self._gather, self._partials_pay = rows.cpu(), plan.keep, plan.gather, plan.pays
+        self.rows = rows.cpu()
+        self.plan = plan_atoms(self.rows)
         self._move(device)
 
     def _move(self, device: torch.device) -> None:
         if device.type != "meta":
-            self.rows, self._keep = self.rows.to(device), self._keep.to(device)
-            self._gather = None if self._gather is None else self._gather.to(device)
+            self.rows, self.plan = self.rows.to(device), self.plan.to(device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # Only where fn would put the masks is wanted: to_empty() would empty them.

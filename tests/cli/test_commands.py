@@ -19,13 +19,13 @@ import ssfe.cli
 def test_help_and_version() -> None:
     for arguments in ([], ["-h"], ["--help"]):
         shown = succeed(*arguments).out
-        names = ("train", "evaluate", "predict", "report", "compare", "export", "taps")
+        names = ("train", "evaluate", "predict", "report", "compare", "export", "taps", "cost")
         assert all(f"ssfe {name}" in shown for name in names)
     assert succeed("--version").out == f"ssfe {ssfe.__version__}\n"
 
 
 def test_an_unknown_command_names_the_known() -> None:
-    known = "train, evaluate, predict, report, compare, export, taps"
+    known = "train, evaluate, predict, report, compare, export, taps, cost"
     assert complaint("trian").endswith(f"'trian': use one of {known}")
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from ssfe import __version__
 from ssfe.cli.arguments import normalise
 from ssfe.cli.compare import compare_parser, run_compare
+from ssfe.cli.cost import cost_parser, run_cost
 from ssfe.cli.export import export_parser, run_export
 from ssfe.cli.parsers import PARSERS, switches
 from ssfe.cli.report import report
@@ -40,6 +41,7 @@ HELP = f"""ssfe {__version__}: Self-supervised Feature Enhancement for image cla
   ssfe export RUN --format NAME   write it as safetensors, torch-export, onnx or hf (a Hugging Face folder)
   ssfe report FOLDER              show a run or a comparison as one HTML file
   ssfe taps MODEL                 list where a network's features can be disturbed, and at what cost
+  ssfe cost [MODEL]               measure what training costs: plain, ssfe, SLA
 
 Each has --help.
 """
@@ -69,10 +71,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _subcommand(name: str, rest: list[str]) -> int:
-    known = {**PARSERS, "compare": compare_parser, "export": export_parser, "taps": taps_parser}
-    if name not in known:
-        raise UserError(f"unknown command {name!r}: use one of {', '.join(known)}")
-    parser = known[name]()
+    parsers = {**PARSERS, "compare": compare_parser, "export": export_parser, "taps": taps_parser, "cost": cost_parser}
+    if name not in parsers:
+        raise UserError(f"unknown command {name!r}: use one of {', '.join(parsers)}")
+    parser = parsers[name]()
     parsed: dict[str, Any]
     if name == "compare":
         arguments = normalise(rest, switches(parser), positional="data")
@@ -178,6 +180,7 @@ _RUN: dict[str, Callable[[dict[str, Any]], int]] = {
     "report": _report,
     "export": _export,
     "taps": run_taps,
+    "cost": run_cost,
 }
 """The subcommands that take their options as they are parsed."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 
+from ssfe.alternation import alternate
 from ssfe.lab.compare.entries import Entry
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.run.train import Experiment, prepare
@@ -31,14 +30,9 @@ def step_ratios(common: TrainOptions, model: str, entries: Sequence[Entry]) -> d
         if entry.label not in steps:
             options = entry.apply(replace(common, model=model))
             steps[entry.label] = _step(prepare(options, splits=plain.splits))
-    for _ in range(_WARM_UP):
-        for step in steps.values():
-            step()
-    rounds = [{label: _seconds(step) for label, step in steps.items()} for _ in range(_ROUNDS)]
-    return {
-        entry.label: statistics.median(seconds[entry.label] / seconds["plain"] for seconds in rounds)
-        for entry in entries
-    }
+    device = find_device(common.engine.accelerator)
+    ratios = alternate(steps, rounds=_ROUNDS, warm_up=_WARM_UP, device=device)
+    return {entry.label: ratios[entry.label].median for entry in entries}
 
 
 def equal_time_epochs(epochs: int, ratio: float) -> int:
@@ -65,13 +59,5 @@ def _step(experiment: Experiment) -> Callable[[], None]:
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
 
     return step
-
-
-def _seconds(step: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    step()
-    return time.perf_counter() - began

@@ -43,10 +43,7 @@ class ViewHeads(nn.Module):
         features = features.flatten(1)
         if not self.training:
             return F.linear(features, *self._folded())
-        products = self.channel_masks.products(features, self.heads.weight)
-        if self.heads.bias is not None:
-            products = products + self.heads.bias.to(products.dtype)
-        return products.flatten(0, 1)
+        return self.channel_masks.products(features, self.heads.weight, self.heads.bias).flatten(0, 1)
 
     def views(self, output: Tensor) -> Tensor:
         """The network's output in training mode (M * B, O), as (B, M, O)."""

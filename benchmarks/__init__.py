@@ -1,0 +1,1 @@
+"""Runnable measurements, and their committed results."""

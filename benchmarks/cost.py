@@ -1,0 +1,71 @@
+"""What feature enhancement costs, measured: classifier, large label spaces, training steps, inference, growth.
+
+python -m benchmarks.cost            # about ten minutes; writes benchmarks/results/cost-<machine>.json and the docs
+python -m benchmarks.cost --fast     # everything at toy sizes, in seconds, to see that it runs
+python -m benchmarks.cost --docs     # only docs/cost.md and docs/cost-growth.svg, from the committed results
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.parts.docs import write_docs
+from benchmarks.parts.growth import growth
+from benchmarks.parts.heads import classifier, large
+from benchmarks.parts.networks import inference, steps
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Where it was measured."""
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    named = re.search(r"model name\s*: (.*)", text)
+    name = named[1].strip() if named else platform.processor() or platform.machine()
+    return {
+        "cpu": name,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def measure(fast: bool, folder: Path) -> None:
+    """Everything, in one process; the result is written after each part."""
+    torch.manual_seed(0)
+    results: dict[str, Any] = {"machine": machine(), "command": "python -m benchmarks.cost"}
+    slug = re.sub(r"[^a-z0-9]+", "-", f"{results['machine']['cpu']}-{results['machine']['cores']}-cores".lower())
+    for part in (classifier, large, growth, inference, steps):
+        print(f"{part.__name__} ...", flush=True)
+        results[part.__name__] = part(fast)
+        (folder / f"cost-{slug.strip('-')}.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fast", action="store_true", help="toy sizes")
+    parser.add_argument("--docs", action="store_true", help="only write the docs, from the committed results")
+    parser.add_argument("--output", type=Path, help="the folder for the result, instead of benchmarks/results and docs")
+    arguments = parser.parse_args()
+    if not arguments.docs:
+        measure(arguments.fast, arguments.output or RESULTS)
+    if arguments.output is None:
+        write_docs(RESULTS, Path(__file__).parents[1] / "docs")
+    else:
+        write_docs(arguments.output, arguments.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Training steps and inference of whole networks."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+import ssfe
+import ssfe.lab.models  # registers cifar_resnet20 and small_stem
+from benchmarks.parts.times import times_of
+from ssfe.alternation import alternate
+from ssfe.cost import METHODS
+from ssfe.lab.methods.heads import classifier_of, swapped
+from ssfe.lab.methods.sla import rotated, widened
+
+
+def networks(fast: bool) -> dict[str, tuple[nn.Module, Tensor]]:
+    """Networks of point 4, with a batch each."""
+    torch.manual_seed(0)
+    if fast:
+        return {"test_resnet, 32 px": (timm.create_model("test_resnet", num_classes=10), torch.randn(4, 3, 32, 32))}
+    return {
+        "cifar_resnet20, 32 px": (
+            timm.create_model("cifar_resnet20", num_classes=100),
+            torch.randn(128, 3, 32, 32),
+        ),
+        "small-stem resnet18, 32 px": (
+            timm.create_model("small_stem", base="resnet18", num_classes=100),
+            torch.randn(32, 3, 32, 32),
+        ),
+        "resnet18, 224 px": (timm.create_model("resnet18", num_classes=100), torch.randn(8, 3, 224, 224)),
+        "resnet50, 224 px": (timm.create_model("resnet50", num_classes=100), torch.randn(8, 3, 224, 224)),
+    }
+
+
+def steps(fast: bool) -> list[dict[str, Any]]:
+    """Points 1 and 4: a training step, plain and enhanced; SLA and bf16 on one network."""
+    found = []
+    for number, (name, (network, images)) in enumerate(networks(fast).items()):
+        batch = images.contiguous(memory_format=torch.channels_last)
+        model = network.to(memory_format=torch.channels_last)
+        cost = ssfe.cost(model, batch, methods=["plain", "ssfe"], rounds=2 if fast else 11 - 2 * number)
+        found.append({"network": name, **cost.to_dict()})
+        if number == 0:
+            for options in ({"methods": METHODS}, {"methods": METHODS[:2], "autocast": torch.bfloat16}):
+                cost = ssfe.cost(model, batch, rounds=2 if fast else 3, **options)
+                found.append({"network": name, **cost.to_dict()})
+    return found
+
+
+def inference(fast: bool) -> list[dict[str, Any]]:
+    """Point 6: the folded network against stock, aggregation without folding, and SLA's aggregation."""
+    found = []
+    for name, (network, images) in list(networks(fast).items())[:2]:
+        stock = network.eval()
+        model = ssfe.enhance(copy.deepcopy(stock)).eval()
+        folded = ssfe.fold(model)
+        _, wide = classifier_of(stock)
+        sla = swapped(stock, wide, widened(wide, distill=False))
+
+        def unfolded(model: nn.Module = model, images: Tensor = images) -> None:
+            with ssfe.joint_evaluation(model):
+                model(images).class_logits("aggregated")
+
+        calls = {
+            "stock": lambda stock=stock, images=images: stock(images),
+            "ssfe, folded": lambda folded=folded, images=images: folded(images),
+            "ssfe, aggregated without folding": unfolded,
+            "SLA, aggregated": lambda sla=sla, images=images: sla(rotated(images)),
+        }
+        with torch.no_grad():
+            times = times_of(alternate(calls, rounds=2 if fast else 7))
+        found.append({"network": name, "B": len(images), "time": times})
+    return found

@@ -1,0 +1,192 @@
+"""The joint loss of a large label space, a few images at a time, with its gradients from the same pass.
+
+B x V x (N*M) logits, their softmax and their gradient do not fit where N is large. Here a chunk of images goes through
+all of it in one buffer: partial products, views, softmax, gradient of the logits, and from that the gradients of
+features and weight, with no more arithmetic than the whole would take. The loss itself is exact. What is kept until
+backward has the size of the parameters and the features. (The idea is Liger's and cut cross-entropy's, arXiv
+2410.10989 and 2411.09009.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssfe.atoms import AtomPlan, Combination, accumulator, combine, gather_gradients, partial_products
+
+_BLOCK = 2**18
+"""Logits that a processor works on at a time, so that they stay in its cache."""
+
+
+def chunked_joint_cross_entropy(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    plan: AtomPlan,
+    views: Tensor,
+    transforms: int,
+    labels: Tensor,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """:func:`~ssfe.joint.joint_cross_entropy` of ``(m_v * x) @ weight.T + bias``, without these logits.
+
+    Args:
+        x: (R, C) features in atom order, of the products' dtype.
+        weight: (N*M, C) in atom order, of any floating dtype.
+        bias: (N*M,) or None.
+        plan: of the V views of every row.
+        views: (R, V) int64, the transformation of each view.
+        transforms: M.
+        labels: class indices (B,) int64, or probabilities (B, N). Rows of x belong to image ``row // (R / B)``.
+        label_smoothing: see :class:`~ssfe.loss.JointLoss`.
+
+    Returns:
+        Scalar, float32 (float64 for float64 features). It has first derivatives only.
+    """
+    leaves = (x, weight, bias)
+    gradients = [torch.is_grad_enabled() and leaf is not None and leaf.requires_grad for leaf in leaves]
+    widths, kind = list(plan.widths), plan.combination
+    loss: Tensor = _joint_loss(
+        x, weight, bias, labels, views, plan.keep, widths, kind, transforms, label_smoothing, gradients
+    )[0]
+    return loss
+
+
+@torch.library.custom_op(
+    "ssfe::joint_loss",
+    mutates_args=(),
+    schema="(Tensor x, Tensor weight, Tensor? bias, Tensor labels, Tensor views, Tensor keep, int[] widths, str kind, "
+    "int transforms, float label_smoothing, bool[] gradients) -> (Tensor, Tensor, Tensor, Tensor)",
+)
+def _joint_loss(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    views: Tensor,
+    keep: Tensor,
+    widths: list[int],
+    kind: Combination,
+    transforms: int,
+    label_smoothing: float,
+    gradients: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Loss, and the gradients of x, weight and bias; empty where ``gradients`` says that they are not wanted."""
+    plan = AtomPlan(keep, tuple(widths), None, kind, pays=True)
+    rows, outputs, wide = len(x), len(weight), accumulator(x)
+    found = _empty_gradients(x, weight, bias, gradients)
+    product_weight, wide_bias = weight.to(x.dtype), None if bias is None else bias.to(wide)
+    images = torch.arange(rows, device=x.device) // max(rows // max(len(labels), 1), 1)
+    loss = x.new_zeros((), dtype=wide)
+    chunk = max(-(-2 * rows // max(keep.shape)), 1)  # logits as many as two views of all rows have
+    block = max(_BLOCK // (max(keep.shape) * outputs), 1) if x.device.type == "cpu" else chunk
+    workspace = x.new_empty(min(block, chunk), outputs, dtype=wide)
+    buffer = x.new_empty(len(widths), chunk, outputs)
+    for start in range(0, rows, chunk):
+        own = slice(start, min(start + chunk, rows))
+        partials = partial_products(x[own], product_weight, widths, buffer[:, : own.stop - start])
+        for first in range(start, own.stop, block):
+            some = slice(first, min(first + block, own.stop))
+            part = partials[:, first - start : some.stop - start]
+            total = workspace[: some.stop - first]
+            logits = combine(part.to(wide), wide_bias, plan, total)
+            loss += _softmax_loss(logits, views[some].T, labels[images[some]], transforms, label_smoothing)
+            if any(gradients):
+                torch.sum(logits, 0, out=total)
+                gather_gradients(logits, total, plan, out=part)
+                found[2].add_(total.sum(0) if gradients[2] else 0)
+        _add_products(found, partials, x, product_weight, widths, own, 1 / views.numel())
+    return loss / views.numel(), found[0], found[1].to(weight.dtype), found[2].div_(views.numel()).to(weight.dtype)
+
+
+def _softmax_loss(logits: Tensor, views: Tensor, labels: Tensor, transforms: int, label_smoothing: float) -> Tensor:
+    """The summed loss of logits (V, r, N*M), which become their own gradient; views (V, r), labels (r,) or (r, N)."""
+    by_class = logits.view(*logits.shape[:2], -1, transforms)
+    classes = by_class.shape[2]
+    soft = labels.is_floating_point() or label_smoothing > 0
+    mass: Tensor | float = 1.0
+    if soft:
+        probabilities = labels if labels.is_floating_point() else torch.nn.functional.one_hot(labels, classes)
+        probabilities = probabilities.to(logits.dtype)
+        probabilities = (1 - label_smoothing) * probabilities + label_smoothing / classes
+        mass = probabilities.sum(-1, keepdim=True)
+        index = views[:, :, None, None].expand(*by_class.shape[:3], 1)
+        true = (by_class.gather(3, index).squeeze(3) * probabilities).sum(-1, keepdim=True)
+    else:
+        index = (labels * transforms + views)[:, :, None]
+        true = logits.gather(2, index)
+    peak = logits.amax(2, keepdim=True)
+    normaliser = logits.sub_(peak).exp_().sum(2, keepdim=True)
+    logits.mul_(mass / normaliser)
+    if soft:
+        by_class.scatter_add_(3, index, -probabilities[:, :, None].expand(index.shape))
+    else:
+        logits.scatter_add_(2, index, -torch.ones_like(true))
+    loss: Tensor = ((normaliser.log() + peak) * mass - true).sum()
+    return loss
+
+
+def _empty_gradients(x: Tensor, weight: Tensor, bias: Tensor | None, gradients: list[bool]) -> tuple[Tensor, ...]:
+    wide = accumulator(weight)
+    return (
+        torch.empty_like(x) if gradients[0] else x.new_empty(0),
+        torch.empty_like(weight, dtype=wide) if gradients[1] else weight.new_empty(0),
+        torch.zeros(len(weight), dtype=wide, device=x.device) if gradients[2] else weight.new_empty(0),
+    )
+
+
+def _add_products(
+    found: tuple[Tensor, ...],
+    partials: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    widths: list[int],
+    own: slice,
+    scale: float,
+) -> None:
+    """What the partials' gradients (K, r, N*M) of the rows ``own`` say about features and weight."""
+    grad_x, grad_weight, _ = found
+    if grad_x.numel():
+        columns = zip(
+            partials, weight.split_with_sizes(widths, 1), grad_x[own].split_with_sizes(widths, 1), strict=True
+        )
+        for part, rows, out in columns:
+            torch.mm(part, rows, out=out).mul_(scale)
+    if grad_weight.numel():
+        columns = zip(
+            partials, x[own].split_with_sizes(widths, 1), grad_weight.split_with_sizes(widths, 1), strict=True
+        )
+        for part, features, out in columns:
+            if part.dtype == out.dtype:
+                out.addmm_(part.T, features, beta=float(own.start > 0), alpha=scale)
+            elif own.start == 0:
+                torch.mul(torch.mm(part.T, features), scale, out=out)
+            else:
+                out.add_(torch.mm(part.T, features), alpha=scale)
+
+
+@_joint_loss.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None, *others: Any) -> tuple[Tensor, ...]:
+    wide = accumulator(x)
+    gradients: list[bool] = others[-1]
+    found = _empty_gradients(x, weight, bias, gradients)
+    return x.new_empty((), dtype=wide), found[0], found[1].to(weight.dtype), found[2].to(weight.dtype)
+
+
+def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*output[1:])
+    ctx.wanted = inputs[-1]
+    ctx.set_materialize_grads(False)  # or backward would fill zeros as large as the weight, for its gradient
+
+
+def _scale_gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    found = ctx.saved_tensors
+    # Most often it is 1; looking is free where it stalls nothing.
+    scaled = torch.compiler.is_compiling() or grad.device.type != "cpu" or float(grad) != 1
+    kept = [gradient * grad.to(gradient.dtype) if scaled else gradient for gradient in found]
+    return *(gradient if wanted else None for gradient, wanted in zip(kept, ctx.wanted, strict=True)), *[None] * 8
+
+
+_joint_loss.register_autograd(_scale_gradients, setup_context=_keep_gradients)

@@ -1,0 +1,76 @@
+"""``ssfe cost``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+from rich.table import Table
+
+import ssfe
+from ssfe.cli.parsers import OneLineParser
+from ssfe.discard import Groups, Scheme
+from ssfe.lab.cost import Precision, model_cost
+from ssfe.lab.errors import UserError
+
+USAGE = "ssfe cost [MODEL] [--image-size PX] [--batch B] [--classes N] [--transforms M] [--json] [OPTION ...]"
+
+
+def cost_parser() -> ArgumentParser:
+    """``ssfe cost``."""
+    parser = OneLineParser(
+        prog="ssfe cost",
+        usage=USAGE,
+        description="Measure a training step of a network: plain, with feature enhancement, with SLA's rotations.",
+    )
+    parser.add_argument(
+        "model", type=str | None, nargs="?", metavar="MODEL", help="Of timm, or cifar_resnet20 and the like (default)."
+    )
+    parser.add_argument("--image_size", type=int | None, help="Pixels. Default: what the network was made for.")
+    parser.add_argument("--batch", type=int, default=32, help="Images in a step.")
+    parser.add_argument("--classes", type=int, default=100, help="N.")
+    parser.add_argument("--transforms", type=int, default=4, help="M, views of the features.")
+    parser.add_argument("--scheme", type=Scheme, default="drop_group", help="As for ssfe train.")
+    parser.add_argument("--groups", type=Groups, default="contiguous", help="As for ssfe train.")
+    parser.add_argument("--identity", type=bool, default=False, help="Whether the first view is undisturbed.")
+    parser.add_argument("--views", type=Literal["all", "sampled"], default="all", help="As for ssfe train.")
+    parser.add_argument("--rounds", type=int, default=7, help="How often each step is timed.")
+    parser.add_argument("--precision", type=Precision, default="fp32", help="Arithmetic.")
+    parser.add_argument("--accelerator", type=str, default="auto", help="auto, cpu, cuda, mps, ...")
+    parser.add_argument("--json", type=bool, default=False, help="Print JSON instead of a table.")
+    return parser
+
+
+def run_cost(parsed: dict[str, Any]) -> int:
+    """Measure and print."""
+    try:
+        transform = ssfe.ChannelDiscard(
+            parsed["transforms"], parsed["scheme"], parsed["groups"], identity=parsed["identity"]
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    names = ("image_size", "batch", "classes", "views", "rounds", "precision", "accelerator")
+    cost = model_cost(parsed["model"], transform=transform, **{name: parsed[name] for name in names})
+    if parsed["json"]:
+        print(json.dumps(cost.to_dict(), indent=2))
+    else:
+        Console(highlight=False).print(cost_table(cost, parsed["model"]))
+    return 0
+
+
+def cost_table(cost: ssfe.Cost, model: str | None) -> Table:
+    """One row for each method."""
+    batch, _, size, _ = cost.images
+    title = f"{model or cost.network}: a training step of {batch} images of {size} px, {cost.device}, {cost.precision}"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("method")
+    for name in ("GFLOPs/image", "parameters", "shipped", "peak MiB", "seconds", "to plain"):
+        table.add_column(name, justify="right")
+    for name, own in cost.methods.items():
+        sizes = f"{own.parameters:,}", f"{own.shipped_parameters:,}", f"{own.peak_bytes / 2**20:,.0f}"
+        ratio = f"{own.time.median:.2f} [{own.time.low:.2f}, {own.time.high:.2f}]"
+        table.add_row(name, f"{own.flops / 1e9:.3f}", *sizes, f"{own.time.seconds:.3f}", ratio)
+    table.caption = f"to plain: median and quartiles of {cost.rounds} rounds, in alternation"
+    return table

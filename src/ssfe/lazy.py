@@ -1,0 +1,113 @@
+"""Joint logits that are not computed: what an enhanced network returns in training mode for a large label space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssfe.atoms import AtomPlan, in_atom_order
+from ssfe.chunked import chunked_joint_cross_entropy
+from ssfe.joint import JointLogits, Reading, transform_marginal
+from ssfe.masks import ChannelMasks
+
+_IMAGES = 16
+"""Images whose logits exist at a time while a reading is taken."""
+
+
+class LazyJointLogits(NamedTuple):
+    """The joint classifier's input and weights, instead of (B, V, N, M) logits that would not fit into memory.
+
+    :class:`~ssfe.loss.JointLoss` takes it like :class:`~ssfe.joint.JointLogits`, and computes loss and gradients a few
+    images at a time. The readings are computed on demand, without gradients; all but ``"aggregated"`` over all views
+    and ``"distilled"`` cost as much as the forward pass of the classifier. :meth:`whole` gives ordinary JointLogits.
+
+    Attributes:
+        features: (B, C) of the dtype that the products have (autocast included).
+        weight: (N*M, C).
+        bias: (N*M,) or None.
+        masks: the M masks.
+        views: (B, V) int64, the transformation of each view.
+        distilled: (B, N) logits of the distilled head, or None.
+    """
+
+    features: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    masks: ChannelMasks
+    views: Tensor
+    distilled: Tensor | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """N."""
+        return self.weight.shape[0] // len(self.masks.rows)
+
+    def whole(self) -> JointLogits:
+        """The logits themselves, with gradients, in all the memory they take."""
+        transforms, dtype = len(self.masks.rows), self.features.dtype
+        weight, bias = self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype)
+        if self._all_views:
+            logits = self.masks.products(self.features, weight, bias).transpose(0, 1)
+        else:
+            logits = F.linear(self.features[:, None] * self.masks.rows[self.views], weight, bias)
+        return JointLogits(logits.reshape(*logits.shape[:2], -1, transforms), self.views, self.distilled)
+
+    def cross_entropy(self, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """:func:`~ssfe.joint.joint_cross_entropy` of these logits: equal values and first derivatives."""
+        x, weight, views, plan = self.features, self.weight, self.views, self.masks.plan
+        if self._all_views and plan.pays:
+            x, weight = in_atom_order(x, plan), in_atom_order(weight, plan)
+        else:
+            # Masked copies of the features, each a row of its own.
+            x = (x[:, None] * self.masks.rows[views]).flatten(0, 1)
+            views = views.reshape(-1, 1)
+            plan = AtomPlan(plan.keep.new_ones(1, 1), (x.shape[1],), None, "own", pays=True)
+        transforms = len(self.masks.rows)
+        return chunked_joint_cross_entropy(x, weight, self.bias, plan, views, transforms, labels, label_smoothing)
+
+    @torch.no_grad()
+    def class_logits(self, reading: Reading = "aggregated") -> Tensor:
+        """Class logits (B, N), as :meth:`JointLogits.class_logits <ssfe.joint.JointLogits.class_logits>`.
+
+        Raises:
+            ValueError: see there.
+        """
+        if reading == "aggregated" and self._all_views:
+            return self._aggregated()
+        if reading == "distilled" and self.distilled is not None:
+            return self.distilled
+        return torch.cat([part.class_logits(reading) for part in self._parts()])
+
+    @torch.no_grad()
+    def transform_logits(self) -> Tensor:
+        """Pretext logits (B, V, M): which transformation is it?"""
+        return torch.cat([transform_marginal(part.logits) for part in self._parts()])
+
+    @torch.no_grad()
+    def pretext_accuracy(self) -> Tensor:
+        """Share of views whose transformation is recognised: a scalar in [0, 1]; chance is 1/M."""
+        return (self.transform_logits().argmax(-1) == self.views).float().mean()
+
+    @property
+    def _all_views(self) -> bool:
+        return self.views.shape[1] == len(self.masks.rows)
+
+    def _aggregated(self) -> Tensor:
+        """By the fold: N rows instead of N*M."""
+        rows = self.masks.rows
+        weight = self.weight.view(-1, len(rows), self.weight.shape[1])
+        folded = weight[:, 0] * rows[0]
+        for j in range(1, len(rows)):
+            folded.addcmul_(weight[:, j], rows[j].to(folded.dtype))
+        bias = None if self.bias is None else self.bias.view(-1, len(rows)).mean(1).to(self.features.dtype)
+        return F.linear(self.features, folded.div_(len(rows)).to(self.features.dtype), bias)
+
+    def _parts(self) -> Iterator[JointLogits]:
+        for start in range(0, max(len(self.views), 1), _IMAGES):
+            some = slice(start, start + _IMAGES)
+            distilled = None if self.distilled is None else self.distilled[some]
+            yield self._replace(features=self.features[some], views=self.views[some], distilled=distilled).whole()

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from command import complaint, succeed
+
+TINY = ("cost", "test_resnet", "--image-size", "32", "--batch", "4", "--rounds", "2")
+
+
+def test_table_and_json() -> None:
+    shown = succeed(*TINY).out
+    assert "test_resnet: a training step of 4 images of 32 px, cpu, fp32" in " ".join(shown.split()).replace(
+        "float32", "fp32"
+    )
+    for name in ("plain", "ssfe", "sla"):
+        assert f"│ {name}" in shown
+    found = json.loads(succeed(*TINY, "--classes", "7", "--transforms", "3", "--json").out)
+    assert found["images"] == [4, 3, 32, 32]
+    plain, ssfe, sla = (found["methods"][name] for name in ("plain", "ssfe", "sla"))
+    assert plain["shipped_parameters"] == ssfe["shipped_parameters"] == plain["parameters"]
+    assert 3 * plain["flops"] < sla["flops"]
+    assert plain["flops"] < ssfe["flops"] < 1.1 * plain["flops"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("resnet19", "there is no model 'resnet19': did you mean"),
+        ("vgg16 --image-size 8", "does not take images of 8 px"),
+        ("--batch 1", "batch=1: at least 2 is needed"),
+        ("--classes 1", "classes=1: at least 2 is needed"),
+        ("--image-size 0", "image_size=0: at least 1 is needed"),
+        ("--transforms 1", "transforms=1: the pretext task needs at least 2"),
+        ("--transforms 65 --image-size 8", "transforms=65 is more than the 64 channels"),
+        ("--rounds 1 --image-size 8 --batch 2", "rounds=1: a spread needs at least 2"),
+        ("--accelerator cuda", "accelerator=cuda"),
+        ("--scheme all", "not one of drop_group"),
+        ("resnet18 resnet50", "resnet50"),
+    ],
+)
+def test_mistakes(typed: str, said: str) -> None:
+    assert said in complaint("cost", *typed.split())

@@ -1,0 +1,260 @@
+"""Logits in chunks: the same loss and gradients as whole logits, in the memory of a fraction of them."""
+
+from __future__ import annotations
+
+import copy
+import gc
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
+
+import ssfe.chunked
+from ssfe import ChannelDiscard, JointClassifier, JointLogits, JointLoss, LazyJointLogits, enhance, fold
+from ssfe import joint_evaluation as joint_evaluation_of
+from ssfe.enhance import joint_classifier
+
+from .reference import classifier as reference
+from .reference import joint as reference_joint
+from .reference.networks import ConvHeadNet, TinyNet, images
+
+EXACT = {"rtol": 1e-10, "atol": 1e-10}
+CLASSES = 6
+TRANSFORMS = [
+    ChannelDiscard(),
+    ChannelDiscard(groups="interleaved"),
+    ChannelDiscard(3, "keep_group", "random"),
+    ChannelDiscard(5, identity=True),
+    ChannelDiscard(16),
+    ChannelDiscard(3, "drop_fraction"),
+    ChannelDiscard(8, "drop_fraction", identity=True),  # partial products do not pay
+]
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a few rows make several blocks, the last of them smaller."""
+    monkeypatch.setattr(ssfe.chunked, "_BLOCK", 200)
+
+
+def classifier(transform: ChannelDiscard | None = None, channels: int = 37, **options: Any) -> JointClassifier:
+    options.setdefault("dtype", torch.float64)
+    return JointClassifier(channels, CLASSES, transform, logits="chunked", **options)
+
+
+def labels_of(kind: str, batch: int = 7) -> Tensor:
+    if kind == "indices":
+        return torch.randint(CLASSES, (batch,))
+    return torch.rand(batch, CLASSES).double()  # no distribution: sums differ from one
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("kind", ["indices", "probabilities"])
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_equals_the_reference(transform: ChannelDiscard, kind: str, smoothing: float) -> None:
+    joint = classifier(transform, distill=True)
+    x, labels = torch.randn(7, 37).double().requires_grad_(), labels_of(kind)
+    output = joint(x)
+    assert isinstance(output, LazyJointLogits)
+    loss = 3 * JointLoss(smoothing)(output, labels)
+    slow = reference.joint_logits(x, joint.weight, joint.bias, joint.masks)
+    head = F.linear(x, joint.distilled.weight, joint.distilled.bias)
+    teacher = reference_joint.aggregated(slow, output.views)
+    expected = 3 * (
+        reference_joint.cross_entropy(slow, output.views, labels, smoothing)
+        + reference_joint.distillation(head, teacher, labels, smoothing)
+    )
+    torch.testing.assert_close(loss, expected, **EXACT)
+    leaves = [x, *joint.parameters()]
+    gradients = torch.autograd.grad(loss, leaves, retain_graph=True)
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected, leaves), **EXACT)
+    torch.testing.assert_close(torch.autograd.grad(loss, leaves), gradients, **EXACT)  # a second backward pass
+
+    whole = output.whole()
+    torch.testing.assert_close(whole.logits, slow, **EXACT)
+    for reading in ("aggregated", "single", "marginal", "distilled"):
+        torch.testing.assert_close(output.class_logits(reading), whole.class_logits(reading), **EXACT)  # type: ignore[arg-type]
+    torch.testing.assert_close(output.transform_logits(), whole.transform_logits(), **EXACT)
+    assert output.pretext_accuracy() == whole.pretext_accuracy()
+    with pytest.raises(ValueError, match="unknown reading 'all'"):
+        output.class_logits("all")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("conv", [False, True])
+@pytest.mark.parametrize("kind", ["indices", "probabilities"])
+def test_sampled_views(kind: str, conv: bool, bias: bool) -> None:
+    joint = classifier(views="sampled", conv=conv, bias=bias)
+    x = torch.randn(7, 37, *[1] * (2 * conv)).double().requires_grad_()
+    output, labels = joint(x), labels_of(kind)
+    slow = reference.joint_logits(x.flatten(1), joint.weight, joint.bias, joint.masks)
+    own = slow[torch.arange(7)[:, None], output.views]
+    leaves = [x, *joint.parameters()]
+    loss, expected = (
+        JointLoss(0.1)(output, labels),
+        JointLoss(0.1)(JointLogits(own, output.views), labels),
+    )
+    torch.testing.assert_close(loss, expected, **EXACT)
+    torch.testing.assert_close(torch.autograd.grad(loss, leaves), torch.autograd.grad(expected, leaves), **EXACT)
+    for reading in ("aggregated", "single"):
+        torch.testing.assert_close(output.class_logits(reading), output.whole().class_logits(reading), **EXACT)  # type: ignore[arg-type]
+
+
+def test_only_the_gradients_that_are_wanted() -> None:
+    joint = classifier()
+    x, labels = torch.randn(7, 37).double().requires_grad_(), labels_of("indices")
+    expected = torch.autograd.grad(JointLoss()(joint(x), labels), [x, joint.weight, joint.bias])
+    for place, leaf in enumerate((x, joint.weight, joint.bias)):
+        for other in (x, joint.weight, joint.bias):
+            other.requires_grad_(other is leaf)
+        torch.testing.assert_close(torch.autograd.grad(JointLoss()(joint(x), labels), leaf)[0], expected[place])
+    with torch.no_grad():
+        assert not JointLoss()(joint(x), labels).requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast(dtype: torch.dtype) -> None:
+    joint = classifier(channels=64, dtype=torch.float32)
+    exact = copy.deepcopy(joint).double()
+    x, labels = torch.randn(64, 64).requires_grad_(), labels_of("indices", 64)
+    wide = x.detach().double().requires_grad_()
+    with torch.autocast("cpu", dtype):
+        output = joint(x)
+        assert output.features.dtype == output.whole().logits.dtype == dtype
+    loss, expected = JointLoss()(output, labels), JointLoss()(exact(wide), labels)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected, rtol=1e-2, atol=1e-2, check_dtype=False)
+    found = torch.autograd.grad(loss * 1024, [x, joint.weight, joint.bias])  # as a GradScaler does
+    for gradient, slow in zip(found, torch.autograd.grad(expected, [wide, exact.weight, exact.bias]), strict=True):
+        assert gradient.dtype == torch.float32
+        distance = (gradient / 1024 - slow).norm() / slow.norm()
+        assert distance < 2e-2
+
+
+def test_half_precision_parameters() -> None:
+    joint = classifier(channels=64, dtype=torch.bfloat16)
+    exact = copy.deepcopy(joint).double()
+    x, labels = torch.randn(16, 64).bfloat16(), labels_of("indices", 16)
+    JointLoss()(joint(x), labels).backward()
+    JointLoss()(exact(x.double()), labels).backward()
+    for parameter, slow in zip(joint.parameters(), exact.parameters(), strict=True):
+        assert parameter.grad.dtype == torch.bfloat16
+        assert (parameter.grad - slow.grad).norm() < 2e-2 * slow.grad.norm()
+
+
+def train(model: nn.Module, own: nn.Module, size: tuple[int, int] = (8, 8)) -> list[Tensor]:
+    optimizer = torch.optim.SGD(own.parameters(), 0.1)
+    losses = []
+    for number in range(3):
+        torch.manual_seed(number)
+        x, labels = torch.randn(4, 3, *size), torch.randint(5, (4,))
+        optimizer.zero_grad()
+        losses.append(JointLoss(0.1)(model(x), labels))
+        losses[-1].backward()
+        optimizer.step()
+    return [loss.detach() for loss in losses]
+
+
+class PooledConvNet(ConvHeadNet):
+    """As resnetv2: pooling, a 1x1 convolution, flatten."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.stem(x).mean((2, 3), keepdim=True)).flatten(1)
+
+
+@pytest.mark.parametrize("views", ["all", "sampled"])
+@pytest.mark.parametrize("network", [TinyNet, PooledConvNet])
+def test_trains_a_network_as_whole_logits_do(network: type[nn.Module], views: Any) -> None:
+    torch.manual_seed(1)
+    whole = enhance(network(), views=views, distill=True, logits="whole")
+    chunked = copy.deepcopy(whole)
+    joint_classifier(chunked).logits = "chunked"
+    assert isinstance(chunked(images()), LazyJointLogits)
+    whole(images())  # batch norm sees as many
+    chunked.load_state_dict(whole.state_dict())
+    torch.testing.assert_close(train(chunked, chunked), train(whole, whole))
+    torch.testing.assert_close(chunked.state_dict(), whole.state_dict())
+    x = images()
+    torch.testing.assert_close(fold(chunked.eval())(x), chunked(x))
+    with joint_evaluation_of(chunked):
+        torch.testing.assert_close(chunked(x).class_logits("aggregated"), chunked(x).whole().class_logits())
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize("network", [TinyNet, PooledConvNet])
+def test_compiles(network: type[nn.Module]) -> None:
+    torch._dynamo.reset()
+    model = enhance(network(), logits="chunked")
+    twin = copy.deepcopy(model)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+        torch.testing.assert_close(train(compiled, model), train(twin, twin))
+        loss = torch.compile(JointLoss(), backend="aot_eager", fullgraph=True)
+        output, labels = twin(images()), torch.randint(5, (4,))
+        torch.testing.assert_close(loss(output, labels), JointLoss()(output, labels))
+    torch._dynamo.reset()
+
+
+class Activated(TinyNet):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+def test_a_network_that_goes_on_after_its_classifier() -> None:
+    with pytest.raises(RuntimeError, match=r"Activated does more after its classifier than flatten.*logits='whole'"):
+        enhance(Activated(), logits="chunked")(images())
+    with pytest.raises(RuntimeError, match=r"applied to a map of shape \(4, 12, 3, 3\); use logits='whole'"):
+        enhance(ConvHeadNet(), logits="chunked")(images())
+    assert isinstance(enhance(Activated(), logits="whole")(images()), JointLogits)
+    with pytest.raises(ValueError, match="unknown logits 'lazy': choose one of auto, whole, chunked"):
+        enhance(TinyNet(), logits="lazy")  # type: ignore[arg-type]
+
+
+def test_automatic_from_2_to_the_17_on() -> None:
+    x = torch.randn(2, 16)
+    for classes, views, kind in (
+        (8191, "all", JointLogits),
+        (8192, "all", LazyJointLogits),
+        (8192, "sampled", JointLogits),
+    ):
+        joint = JointClassifier(16, classes, bias=False, views=views)  # type: ignore[arg-type]
+        assert isinstance(joint(x), kind)
+    # A map has to be pooled: whole logits.
+    conv = nn.Sequential(nn.Conv2d(3, 8192, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert isinstance(enhance(conv, ChannelDiscard(3))(torch.randn(1, 3, 2, 2)), JointLogits)
+
+
+def peak_bytes(step: Any) -> int:
+    """The most that torch's allocator held during a step beyond what it held before."""
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        step()
+    held = peak = 0
+    for event in recorded.profiler.kineto_results.events():  # type: ignore[union-attr]
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+def test_peak_memory() -> None:
+    """Within 1.6 times that of an N*M-way classifier on one view (issue 4), and far below whole logits."""
+    joint = JointClassifier(32, 2048, logits="chunked")
+    x, labels = torch.randn(64, 32).requires_grad_(), torch.randint(2048, (64,))
+
+    def enhanced() -> None:
+        joint.zero_grad()
+        JointLoss()(joint(x), labels).backward()
+
+    def plain() -> None:
+        joint.zero_grad()
+        F.cross_entropy(F.linear(x, joint.weight, joint.bias), labels).backward()
+
+    ssfe.chunked._BLOCK = 2**14
+    chunked, one_view = peak_bytes(enhanced), peak_bytes(plain)
+    joint.logits = "whole"
+    assert chunked < 1.6 * one_view
+    assert chunked < 0.35 * peak_bytes(enhanced)
