@@ -10,7 +10,7 @@ from ssfe.lab.config import AugmentOptions, DataOptions, EngineOptions, Optimize
 from ssfe.lab.data import load_data
 from ssfe.lab.errors import UserError
 from ssfe.lab.models import ModelSpec
-from ssfe.lab.run.options import check_options, check_same, named, resolve
+from ssfe.lab.run.options import check_options, check_same, differs, named, resolve
 
 SPEC = ModelSpec("cifar_resnet20", {"num_classes": 10, "in_chans": 1})
 
@@ -76,3 +76,19 @@ def test_no_option_is_infinite(name: str, value: float) -> None:
 
 def test_the_defaults_pass() -> None:
     check_options(TrainOptions())
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "now", "expected"),
+    [
+        ("epochs", 3, 3, False),
+        ("epochs", 3, 4, True),
+        ("data", "/work/data/cifar100", "/home/me/cifar100", False),
+        ("data", "/work/data/cifar100", "/work/data/cifar10", True),
+        ("data", "digits", "cifar100", True),
+        ("data", "cifar100", "/home/me/cifar100", True),
+        ("model", "/a/net", "/b/net", True),
+    ],
+)
+def test_data_may_lie_elsewhere(name: str, before: object, now: object, expected: bool) -> None:
+    assert differs(name, before, now) is expected

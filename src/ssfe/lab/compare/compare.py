@@ -20,7 +20,7 @@ from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.methods import make_method
 from ssfe.lab.run.folder import write_json, write_whole
-from ssfe.lab.run.options import FREE
+from ssfe.lab.run.options import FREE, differs
 from ssfe.lab.run.train import prepare
 
 Say = Callable[[str], None]
@@ -149,7 +149,7 @@ def _claim(output: Path, options: TrainOptions, budget: str) -> None:
     if path.exists():
         before = yaml.safe_load(path.read_text())
         for name, value in asked.items():
-            if before.get(name) != value:
+            if differs(name, before.get(name), value):
                 raise UserError(
                     f"{output} was started with {name}={before.get(name)}, not {value}: use the same options to "
                     "continue it, or another --output"

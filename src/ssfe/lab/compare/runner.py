@@ -16,7 +16,7 @@ import torch
 
 from ssfe.lab.compare.cells import Cell
 from ssfe.lab.errors import UserError
-from ssfe.lab.run.options import FREE
+from ssfe.lab.run.options import FREE, differs
 
 _POLL_SECONDS = 0.2
 
@@ -85,7 +85,7 @@ def _write_options(cell: Cell) -> None:
         cell.folder.write_options(cell.options)
         return
     before, now = cell.folder.read_options().to_flat(), cell.options.to_flat()
-    different = [name for name, value in now.items() if value != before.get(name) and name not in FREE]
+    different = [name for name, value in now.items() if differs(name, before.get(name), value) and name not in FREE]
     if different:
         name = different[0]
         raise UserError(

@@ -97,6 +97,14 @@ def named(data: str) -> str:
     return f"{prefix}{found.resolve()}" if found.exists() else data
 
 
+def differs(name: str, before: object, now: object) -> bool:
+    """Whether an option differs in a way that changes results: not by where the data's folder lies."""
+    if name == "data" and isinstance(before, str) and isinstance(now, str):
+        old, new = Path(before), Path(now)
+        return before != now and not (old.is_absolute() and new.is_absolute() and old.name == new.name)
+    return before != now
+
+
 def _anywhere(loading: DataOptions) -> DataOptions:
     return replace(loading, data_dir=loading.data_dir and loading.data_dir.expanduser().resolve())
 
