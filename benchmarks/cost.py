@@ -47,7 +47,7 @@ def measure(fast: bool, folder: Path) -> None:
     torch.manual_seed(0)
     results: dict[str, Any] = {"machine": machine(), "command": "python -m benchmarks.cost"}
     slug = re.sub(r"[^a-z0-9]+", "-", f"{results['machine']['cpu']}-{results['machine']['cores']}-cores".lower())
-    for part in (classifier, large, growth, inference, steps):
+    for part in (steps, inference, classifier, growth, large):
         print(f"{part.__name__} ...", flush=True)
         results[part.__name__] = part(fast)
         (folder / f"cost-{slug.strip('-')}.json").write_text(json.dumps(results, indent=1) + "\n")

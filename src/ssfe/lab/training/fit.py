@@ -91,6 +91,10 @@ def fit(
     workers = worker_count(options.loading.workers, splits.val.in_memory)
     validation = evaluation_loader(splits.val, preprocessing.eval_transform(), 2 * options.loading.batch_size, workers)
     resumed = str(checkpoint) if checkpoint.exists() else None
+    if resumed:
+        # Lightning starts the worker processes, which load ahead, before it sets the epoch.
+        state = torch.load(resumed, map_location="cpu", weights_only=True)
+        loader.batches.set_epoch(state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
     with request.handlers_restored():
         trainer.fit(module, loader, validation, ckpt_path=resumed, weights_only=True)
     _load_evaluated_weights(module, checkpoint)
