@@ -89,7 +89,7 @@ def meta(architecture: Architecture, reason: str) -> dict[str, Any]:
 def smaller(architecture: Architecture, families: Families, reason: str) -> dict[str, Any]:
     """Keys and shapes of the whole network, and the check of one with fewer blocks."""
     found = meta(architecture, reason)
-    options = reduced(architecture, LIMIT)
+    options = reduced(architecture, LIMIT) or reduced(architecture, UTMOST)
     if options is None and found["parameters"] > UTMOST:
         return found
     try:
