@@ -29,6 +29,8 @@ REDUCTIONS: tuple[dict[str, Any], ...] = (
     {"block_config": (1, 1, 1, 1)},
     {"depth_multiplier": 0.1, "channel_multiplier": 1.0},
     {"depth_multiplier": 0.1},
+    {"stages": (1, 1, 1, 1)},
+    {"depth": 1},
 )
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from benchmarks.coverage_build import SIZES, Architecture, cheap_initialisation, on_meta, parameters, reduced
-from benchmarks.coverage_check import keys_and_shapes, there_and_back
+from benchmarks.coverage_check import CheckError, keys_and_shapes, there_and_back
 
 # Networks of more parameters are checked with fewer blocks; those that have no option for that, up to the second limit.
 LIMIT = 120_000_000
@@ -26,8 +26,8 @@ UTMOST = 400_000_000
 Families = dict[str, int]
 
 
-class OutOfTimeError(Exception):
-    """The network took too long."""
+class OutOfTimeError(BaseException):
+    """The network took too long. Not an Exception, which some code would swallow."""
 
 
 class TooLargeError(Exception):
@@ -90,11 +90,20 @@ def meta(architecture: Architecture, reason: str) -> dict[str, Any]:
 def smaller(architecture: Architecture, families: Families, reason: str) -> dict[str, Any]:
     """Keys and shapes of the whole network, and the check of one with fewer blocks."""
     found = meta(architecture, reason)
-    options = reduced(architecture, LIMIT)
+    options = reduced(architecture, LIMIT) or reduced(architecture, UTMOST)
     if options is None and found["parameters"] > UTMOST:
         return found
     try:
-        figures = smallest_images(architecture, options or {}, families, UTMOST)
+        try:
+            figures = smallest_images(architecture, options or {}, families, UTMOST)
+        except CheckError:
+            raise
+        except Exception:
+            # Some take an option of fewer blocks and are no network then.
+            if options is None or found["parameters"] > UTMOST:
+                raise
+            options = None
+            figures = smallest_images(architecture, {}, families, UTMOST)
     except TooLargeError as error:
         return found | {"reason": str(error)}
     done = {"outcome": "reduced", "options": options} if options else {"outcome": "full"}
