@@ -40,7 +40,10 @@ def hooks_of(network: nn.Module, joint: EmbeddedClassifier) -> list[Hook]:
 def remove_hooks(network: nn.Module, hooks: list[Hook]) -> None:
     """Remove these hooks from the network, or from a copy of it."""
     for name, table, key in hooks:
-        del getattr(network.get_submodule(name), table)[key]
+        module = network.get_submodule(name)
+        del getattr(module, table)[key]
+        for flags in (f"{table}_with_kwargs", f"{table}_always_called"):
+            getattr(module, flags, {}).pop(key, None)
 
 
 def attach_tap(

@@ -185,7 +185,8 @@ def _scale_gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ..
     found = ctx.saved_tensors
     # Most often it is 1; looking is free where it stalls nothing.
     scaled = torch.compiler.is_compiling() or grad.device.type != "cpu" or float(grad) != 1
-    kept = [gradient * grad.to(gradient.dtype) if scaled else gradient for gradient in found]
+    # A gradient scaler's factor does not fit into half precision; its product with a gradient may.
+    kept = [(g.to(accumulator(g)) * grad).to(g.dtype) if scaled else g for g in found]
     return *(gradient if wanted else None for gradient, wanted in zip(kept, ctx.wanted, strict=True)), *[None] * 8
 
 

@@ -18,6 +18,12 @@ class NetworkCall:
     sharded = False
     sampled: Tensor | None = None
     features: Tensor | None = None
+    version = 0
+    """Of the features' memory, which an operation in place would raise."""
+
+    def close(self) -> None:
+        """The forward has ended, one way or the other: nothing of it is kept."""
+        self.open, self.sampled, self.features = False, None, None
 
 
 class EmbeddedClassifier(JointClassifier):
@@ -40,6 +46,7 @@ class EmbeddedClassifier(JointClassifier):
             other._call = self._call
         network.register_forward_pre_hook(self.announce, with_kwargs=True)
         network.register_forward_hook(self.pack)
+        network.register_forward_hook(self.close, always_call=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """(views * B [+ B], N*M, ...) in training mode, the stock layer's output in evaluation mode.
@@ -66,7 +73,7 @@ class EmbeddedClassifier(JointClassifier):
         self._call.sampled = sampled
         if self._returns_features(x):
             # Nothing but flatten may follow: pack() sees to it.
-            self._call.features = x
+            self._call.features, self._call.version = x, _version(x)
             return x
         return self._stacked_views(x, sampled)
 
@@ -122,6 +129,10 @@ class EmbeddedClassifier(JointClassifier):
             f"(views * B, {self.num_classes * self.transforms}), alone or in a tuple: let it return that"
         )
 
+    def close(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Forward hook of the network, called after an exception too: its own call is over."""
+        self._call.close()
+
     def _packs(self) -> bool:
         """Whether the network's output is packed into JointLogits."""
         return self.training
@@ -132,7 +143,7 @@ class EmbeddedClassifier(JointClassifier):
     def _packed_features(
         self, network: nn.Module, output: Any, features: Tensor, sampled: Tensor | None
     ) -> LazyJointLogits:
-        if not _is_flattened(output, features):
+        if not _is_flattened(output, features) or _version(features) != self._call.version:
             raise RuntimeError(
                 f"{type(network).__name__} does more after its classifier than flatten, so its logits cannot be "
                 "computed in chunks: pass logits='whole' to ssfe.enhance"
@@ -149,6 +160,9 @@ class EmbeddedClassifier(JointClassifier):
             return False
         # FSDP frees the weight after the network's forward: the loss would find nothing there.
         sharded = self._call.sharded or not isinstance(self.weight, nn.Parameter)
+        # A compiler does not tell whether the network changes the features that stand for logits.
+        if self.logits == "auto" and torch.compiler.is_compiling():
+            return False
         if self._pooled(x) and not sharded:
             return True
         if self.logits == "auto":
@@ -157,6 +171,10 @@ class EmbeddedClassifier(JointClassifier):
             "FSDP frees its weight before the loss" if sharded else f"it is applied to a map of shape {tuple(x.shape)}"
         )
         raise RuntimeError(f"logits='chunked' does not work with this classifier: {why}; use logits='whole'")
+
+
+def _version(features: Tensor) -> int:
+    return 0 if torch.compiler.is_compiling() or features.is_inference() else features._version
 
 
 def _is_flattened(output: Any, features: Tensor) -> bool:

@@ -158,6 +158,7 @@ def joint_classifier(model: nn.Module) -> EmbeddedClassifier:
 @contextmanager
 def joint_evaluation(model: nn.Module) -> Iterator[None]:
     """Within, an enhanced network in evaluation mode returns JointLogits of all views: every reading at once.
+    (LazyJointLogits where it does so in training, for a large label space.)
 
     For evaluating the pretext task and comparing the readings; batch norm and dropout stay in evaluation mode.
 

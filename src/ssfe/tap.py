@@ -73,6 +73,7 @@ class Tap(nn.Module):
         self.views: Tensor | None = None
         self._plan: Plan = "off"
         self._undisturbed = False
+        self._repeated: tuple[Plan, bool] = "off", False
         self.under_way = False
 
     def expect(self, plan: Plan, undisturbed: bool) -> None:
@@ -84,6 +85,8 @@ class Tap(nn.Module):
         """
         self.rows = self.views = None
         self._plan, self._undisturbed, self.under_way = plan, undisturbed, True
+        if torch.is_grad_enabled():
+            self._repeated = plan, undisturbed
 
     def done(self) -> None:
         """The network's forward pass has ended. What it planned is remembered: checkpointing may run parts again."""
@@ -97,7 +100,12 @@ class Tap(nn.Module):
             TypeError: for an output that is not one floating-point tensor.
             RuntimeError: if the module is called twice in one forward pass.
         """
-        if self._plan == "off" or not (self.under_way or _in_backward()):
+        if not self.under_way and _in_backward():
+            # A pass without gradients, such as validation, may have come in between.
+            self._plan, self._undisturbed = self._repeated
+        elif not self.under_way:
+            return None
+        if self._plan == "off":
             return None
         if not isinstance(output, Tensor):
             raise TypeError(

@@ -64,8 +64,12 @@ class TappedClassifier(EmbeddedClassifier):
     def pack(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Forward hook of the network; aggregates the views in evaluation mode."""
         packed = super().pack(network, args, output)
-        self.tap.done()
         return packed.class_logits("aggregated") if isinstance(packed, JointLogits) and not self.training else packed
+
+    def close(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Forward hook of the network, called after an exception too."""
+        super().close(network, args, output)
+        self.tap.done()
 
     def folded(self, inference: Inference | None = None) -> tuple[Tensor, Tensor | None]:
         """The stock classifier's weight (N, C) and bias (N,) that give a reading exactly.

@@ -12,6 +12,7 @@ from ssfe.classifier import JointClassifier
 from ssfe.enhance import enhance
 from ssfe.integrations.criterion import joint_criterion
 from ssfe.joint import JointLogits
+from ssfe.lazy import LazyJointLogits
 
 try:
     from timm.task import ClassificationTask
@@ -61,7 +62,7 @@ class JointTask(ClassificationTask):
         """
         result: dict[str, Any] = super().forward(input, target)
         output = result["output"]
-        if isinstance(output, JointLogits):
+        if isinstance(output, JointLogits | LazyJointLogits):
             result["output"] = output.class_logits().detach()
             result["pretext_accuracy"] = output.pretext_accuracy()
         return result
