@@ -44,11 +44,11 @@ def steps(fast: bool) -> list[dict[str, Any]]:
         batch = images.contiguous(memory_format=torch.channels_last)
         model = network.to(memory_format=torch.channels_last)
         cost = ssfe.cost(model, batch, methods=["plain", "ssfe"], rounds=2 if fast else 11 - 2 * number)
-        found.append({"network": name, **cost.to_dict()})
+        found.append({**cost.to_dict(), "network": name})
         if number == 0:
             for options in ({"methods": METHODS}, {"methods": METHODS[:2], "autocast": torch.bfloat16}):
                 cost = ssfe.cost(model, batch, rounds=2 if fast else 3, **options)
-                found.append({"network": name, **cost.to_dict()})
+                found.append({**cost.to_dict(), "network": name})
     return found
 
 

@@ -89,6 +89,6 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
             table.add_column(name, justify="right" if position else "left", no_wrap=True)
         for row in comparison.rows:
             if row.model == model and row.shipped:
-                table.add_row(*table_cells(row)[:_SHOWN])
+                table.add_row(*table_cells(row, short=True)[:_SHOWN])
         tables.append(table)
     return tables

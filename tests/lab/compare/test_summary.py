@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ssfe.lab.compare.markdown import HEADER, markdown
+from ssfe.lab.compare.markdown import HEADER, markdown, table_cells
 from ssfe.lab.compare.statistics import paired_difference
 from ssfe.lab.compare.summary import summarise
 
@@ -67,6 +67,12 @@ def test_without_plain_there_is_nothing_to_compare_with() -> None:
     rows = summarise([result("ssfe", 0, 0.5)])
     assert (rows[0].difference, rows[0].time_ratio, rows[0].step_ratio) == (None, None, None)
     assert summarise([result("ssfe", 0, 0.5)], {"net": {"ssfe": 1.1}, "other": {"ssfe": 2}})[0].step_ratio == 1.1
+
+
+def test_on_a_terminal_intervals_are_short() -> None:
+    plain, ssfe = summarise(RESULTS)[:2]
+    assert table_cells(plain, short=True)[1] == "51.00 ±2.48"
+    assert table_cells(ssfe, short=True)[2].startswith("+3.00 ±")
 
 
 def test_markdown_is_a_table_with_every_row() -> None:

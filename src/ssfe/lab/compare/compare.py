@@ -147,7 +147,8 @@ def _claim(output: Path, options: TrainOptions, budget: str) -> None:
         **{k: v for k, v in options.to_flat().items() if k not in ("model", "method", "seed", *FREE)},
     }
     if path.exists():
-        before = yaml.safe_load(path.read_text())
+        # An option that is younger than the comparison had its default.
+        before = {**TrainOptions().to_flat(), **yaml.safe_load(path.read_text())}
         for name, value in asked.items():
             if differs(name, before.get(name), value):
                 raise UserError(

@@ -10,14 +10,14 @@ from ssfe.lab.compare.summary import Row
 HEADER = ("method", "top-1 %", "vs plain", "p (Holm)", "NLL", "ECE", "step", "seeds", "epochs", "parameters")
 
 
-def table_cells(row: Row) -> tuple[str, ...]:
-    """A row's cells, as text, in the order of :data:`HEADER`."""
+def table_cells(row: Row, short: bool = False) -> tuple[str, ...]:
+    """A row's cells, as text, in the order of :data:`HEADER`; with ``short``, intervals as ``mean ±half``."""
     difference = row.difference
     p = None if difference is None else difference.p_holm
     return (
         row.method if row.shipped else f"{row.method}, {row.reading} (not shipped)",
-        interval(row.top1, 100, ".2f"),
-        "" if difference is None else interval(difference.estimate, 100, "+.2f"),
+        interval(row.top1, 100, ".2f", short),
+        "" if difference is None else interval(difference.estimate, 100, "+.2f", short),
         "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001",
         f"{row.nll.mean:.3f}",
         f"{row.ece.mean:.3f}",
@@ -28,11 +28,13 @@ def table_cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def interval(value: Estimate, scale: float, form: str) -> str:
-    """``mean [low, high]``, or the mean alone where there is no interval."""
+def interval(value: Estimate, scale: float, form: str, short: bool = False) -> str:
+    """``mean [low, high]``, or ``mean ±half``, or the mean alone where there is no interval."""
     mean = format(scale * value.mean, form)
     if value.low is None or value.high is None:
         return mean
+    if short:
+        return f"{mean} ±{scale * (value.high - value.mean):.2f}"
     return f"{mean} [{format(scale * value.low, form)}, {format(scale * value.high, form)}]"
 
 
