@@ -16,11 +16,11 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from ssfe.alternation import Ratio, alternate
-from ssfe.discard import ChannelDiscard
 from ssfe.enhance import enhance, fold
 from ssfe.joint import JointLogits
 from ssfe.loss import JointLoss
 from ssfe.surgery import check_linear, find_classifier, replace_module
+from ssfe.transformation import Transformation
 
 METHODS = ("plain", "ssfe", "sla")
 ROTATIONS = 4
@@ -84,7 +84,7 @@ class Cost:
 def cost(
     model: nn.Module,
     images: Tensor,
-    transform: ChannelDiscard | None = None,
+    transform: Transformation | None = None,
     *,
     classifier: str | None = None,
     autocast: torch.dtype | None = None,
@@ -105,7 +105,7 @@ def cost(
         autocast: the dtype of mixed precision, such as ``torch.bfloat16``; None: none.
         methods: which to measure; plain is always among them.
         rounds: how often each step is timed, at least 2.
-        options: of :func:`~ssfe.enhance.enhance`, such as ``views``, ``distill`` and ``logits``.
+        options: of :func:`~ssfe.enhance.enhance`, such as ``tap``, ``views``, ``distill`` and ``logits``.
 
     Raises:
         ValueError: for images that are no square batch of at least two, an unknown method, and whatever ``enhance``
@@ -132,7 +132,7 @@ def cost(
     sizes = {name: _parameters(network) for name, network in networks.items()}
     shipped = dict.fromkeys(networks, stock)
     if "ssfe" in networks:
-        shipped["ssfe"] = _parameters(fold(networks["ssfe"]))
+        shipped["ssfe"] = _shipped_parameters(networks["ssfe"])
     return Cost(
         network=type(model).__name__,
         images=tuple(images.shape),
@@ -165,6 +165,13 @@ class _Rotated(nn.Module):
         logits = self.network(torch.cat([images.rot90(turns, (2, 3)) for turns in range(ROTATIONS)]))
         views = torch.arange(ROTATIONS, device=images.device).expand(len(images), -1)
         return JointLogits(logits.view(ROTATIONS, len(images), -1, ROTATIONS).transpose(0, 1), views)
+
+
+def _shipped_parameters(network: nn.Module) -> int:
+    try:
+        return _parameters(fold(network))
+    except ValueError:  # a reading at a deeper tap that does not fold: the network is shipped as it is
+        return _parameters(network)
 
 
 class _Step:

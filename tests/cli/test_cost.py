@@ -23,6 +23,14 @@ def test_table_and_json() -> None:
     assert plain["flops"] < ssfe["flops"] < 1.1 * plain["flops"]
 
 
+def test_a_deeper_tap_costs_more() -> None:
+    found = json.loads(succeed(*TINY, "--tap", "layer3", "--json").out)["methods"]
+    assert 1.1 * found["plain"]["flops"] < found["ssfe"]["flops"] < found["sla"]["flops"]
+    assert found["ssfe"]["shipped_parameters"] == found["plain"]["parameters"]
+    whole = json.loads(succeed(*TINY, "--tap", "layer3", "--identity", "false", "--json").out)["methods"]
+    assert whole["ssfe"]["shipped_parameters"] == whole["ssfe"]["parameters"]
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
@@ -35,6 +43,7 @@ def test_table_and_json() -> None:
         ("--transforms 65 --image-size 8", "transforms=65 is more than the 64 channels"),
         ("--rounds 1 --image-size 8 --batch 2", "rounds=1: a spread needs at least 2"),
         ("--accelerator cuda", "accelerator=cuda"),
+        ("resnet10t --image-size 32 --batch 2 --tap layer9", "layer9"),
         ("--scheme all", "not one of drop_group"),
         ("resnet18 resnet50", "resnet50"),
     ],

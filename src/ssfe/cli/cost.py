@@ -15,7 +15,9 @@ from ssfe.discard import Groups, Scheme
 from ssfe.lab.cost import Precision, model_cost
 from ssfe.lab.errors import UserError
 
-USAGE = "ssfe cost [MODEL] [--image-size PX] [--batch B] [--classes N] [--transforms M] [--json] [OPTION ...]"
+USAGE = (
+    "ssfe cost [MODEL] [--image-size PX] [--batch B] [--classes N] [--transforms M] [--tap NAME] [--json] [OPTION ...]"
+)
 
 
 def cost_parser() -> ArgumentParser:
@@ -34,7 +36,12 @@ def cost_parser() -> ArgumentParser:
     parser.add_argument("--transforms", type=int, default=4, help="M, views of the features.")
     parser.add_argument("--scheme", type=Scheme, default="drop_group", help="As for ssfe train.")
     parser.add_argument("--groups", type=Groups, default="contiguous", help="As for ssfe train.")
-    parser.add_argument("--identity", type=bool, default=False, help="Whether the first view is undisturbed.")
+    parser.add_argument(
+        "--identity", type=bool | None, help="Whether the first view is undisturbed. Default: only at a deeper tap."
+    )
+    parser.add_argument(
+        "--tap", type=str | None, help="A module to tap (ssfe taps MODEL). Default: before the classifier."
+    )
     parser.add_argument("--views", type=Literal["all", "sampled"], default="all", help="As for ssfe train.")
     parser.add_argument("--rounds", type=int, default=7, help="How often each step is timed.")
     parser.add_argument("--precision", type=Precision, default="fp32", help="Arithmetic.")
@@ -45,13 +52,12 @@ def cost_parser() -> ArgumentParser:
 
 def run_cost(parsed: dict[str, Any]) -> int:
     """Measure and print."""
+    identity = parsed["tap"] is not None if parsed["identity"] is None else parsed["identity"]
     try:
-        transform = ssfe.ChannelDiscard(
-            parsed["transforms"], parsed["scheme"], parsed["groups"], identity=parsed["identity"]
-        )
+        transform = ssfe.ChannelDiscard(parsed["transforms"], parsed["scheme"], parsed["groups"], identity=identity)
     except ValueError as error:
         raise UserError(str(error)) from error
-    names = ("image_size", "batch", "classes", "views", "rounds", "precision", "accelerator")
+    names = ("image_size", "batch", "classes", "views", "tap", "rounds", "precision", "accelerator")
     cost = model_cost(parsed["model"], transform=transform, **{name: parsed[name] for name in names})
     if parsed["json"]:
         print(json.dumps(cost.to_dict(), indent=2))

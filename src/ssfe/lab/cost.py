@@ -28,6 +28,7 @@ def model_cost(
     classes: int,
     transform: ssfe.ChannelDiscard,
     views: Literal["all", "sampled"],
+    tap: str | None,
     rounds: int,
     precision: Precision,
     accelerator: str,
@@ -54,7 +55,7 @@ def model_cost(
     network = build_model(spec, image_size).to(device)
     images = torch.randn(batch, 3, image_size, image_size, device=device)
     try:
-        return ssfe.cost(network, images, transform, views=views, autocast=_DTYPES[precision], rounds=rounds)
+        return ssfe.cost(network, images, transform, tap=tap, views=views, autocast=_DTYPES[precision], rounds=rounds)
     except (ValueError, TypeError) as error:
         raise UserError(first_line(error)) from error
     except RuntimeError as error:
