@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssfe.atoms import AtomPlan, Combination, accumulator, combine, gather_gradients, partial_products
+from ssfe.atoms import AtomPlan, Combination, accumulator, combine, gather_gradients, partial_products, summed
 
 _BLOCK = 2**18
 """Logits that a processor works on at a time, so that they stay in its cache."""
@@ -94,7 +94,7 @@ def _joint_loss(
             logits = combine(part.to(wide), wide_bias, plan, total)
             loss += _softmax_loss(logits, views[some].T, labels[images[some]], transforms, label_smoothing)
             if any(gradients):
-                torch.sum(logits, 0, out=total)
+                summed(logits, total)
                 gather_gradients(logits, total, plan, out=part)
                 found[2].add_(total.sum(0) if gradients[2] else 0)
         _add_products(found, partials, x, product_weight, widths, own, 1 / views.numel())
