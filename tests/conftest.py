@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import signal
+
 import pytest
 import torch
 from hypothesis import settings
@@ -10,6 +12,9 @@ settings.load_profile("ssfe")
 
 # Small tensors gain nothing from threads, and on a busy machine they lose a factor of fifty waiting for each other.
 torch.set_num_threads(1)
+
+# Ctrl-C reaches the tests that are about it, though background jobs and pytest-xdist's workers start with it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
