@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 from torch import nn
 
 from ssfe.classifier import JointClassifier
-from ssfe.enhance import enhance, joint_classifier
+from ssfe.enhance import enhance, joint_classifiers
 from ssfe.integrations.criterion import joint_criterion
 
 
@@ -56,8 +56,8 @@ class Enhance(pl.Callback):
         Raises:
             RuntimeError: if an optimizer was given other parameters than the module has now.
         """
-        joint = joint_classifier(getattr(pl_module, self.model))
-        wanted = {id(parameter) for parameter in joint.parameters() if parameter.requires_grad}
+        joints = joint_classifiers(getattr(pl_module, self.model))
+        wanted = {id(parameter) for joint in joints for parameter in joint.parameters() if parameter.requires_grad}
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         if wanted - {id(parameter) for group in groups for parameter in group["params"]}:
             raise RuntimeError(
