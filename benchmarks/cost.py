@@ -8,16 +8,13 @@ python -m benchmarks.cost --docs     # only docs/cost.md and docs/cost-growth.sv
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.machine import describe_machine, machine_name
 from benchmarks.parts.docs import write_docs
 from benchmarks.parts.growth import growth
 from benchmarks.parts.heads import classifier, large
@@ -26,31 +23,14 @@ from benchmarks.parts.networks import inference, steps
 RESULTS = Path(__file__).parent / "results"
 
 
-def machine() -> dict[str, Any]:
-    """Where it was measured."""
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    named = re.search(r"model name\s*: (.*)", text)
-    name = named[1].strip() if named else platform.processor() or platform.machine()
-    return {
-        "cpu": name,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    }
-
-
 def measure(fast: bool, folder: Path) -> None:
     """Everything, in one process; the result is written after each part."""
     torch.manual_seed(0)
-    results: dict[str, Any] = {"machine": machine(), "command": "python -m benchmarks.cost"}
-    slug = re.sub(r"[^a-z0-9]+", "-", f"{results['machine']['cpu']}-{results['machine']['cores']}-cores".lower())
+    results: dict[str, Any] = {"machine": describe_machine(), "command": "python -m benchmarks.cost"}
     for part in (steps, inference, classifier, growth, large):
         print(f"{part.__name__} ...", flush=True)
         results[part.__name__] = part(fast)
-        (folder / f"cost-{slug.strip('-')}.json").write_text(json.dumps(results, indent=1) + "\n")
+        (folder / f"cost-{machine_name()}.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 def main() -> None:

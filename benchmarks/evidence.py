@@ -1,8 +1,8 @@
 """The evidence: every study by its commands, and the tables made from what they leave.
 
-    python benchmarks/evidence.py list              what there is, and what has been run
-    python benchmarks/evidence.py run NAME          run or continue a study; Ctrl-C and the same command continue it
-    python benchmarks/evidence.py tables            write README.md's and docs/evidence.md's tables anew
+    python -m benchmarks.evidence list              what there is, and what has been run
+    python -m benchmarks.evidence run NAME          run or continue a study; Ctrl-C and the same command continue it
+    python -m benchmarks.evidence tables            write README.md's and docs/evidence.md's tables anew
 
 Run from the repository's root, with `ssfe[lab]` installed. A study is one or more calls of `ssfe compare` into a folder
 under benchmarks/evidence/, whose results.json, configs and metrics are committed; weights and checkpoints are not.
@@ -21,8 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from studies import STUDIES, Study
-
+from benchmarks.studies import STUDIES, Study
 from ssfe.lab.compare.markdown import LEGEND, table
 from ssfe.lab.compare.summary import Row, summarise
 
@@ -89,7 +88,9 @@ def long(study: Study) -> str:
 
 def replaced(text: str, block: str) -> str:
     """The page with what stands between its markers replaced."""
-    pattern = re.compile(r"(<!-- evidence: made by benchmarks/evidence.py tables -->\n).*?(<!-- /evidence -->)", re.S)
+    pattern = re.compile(
+        r"(<!-- evidence: made by python -m benchmarks.evidence tables -->\n).*?(<!-- /evidence -->)", re.S
+    )
     if not pattern.search(text):
         raise SystemExit("a page has lost its evidence markers")
     return pattern.sub(lambda match: match[1] + block + match[2], text)

@@ -1,7 +1,7 @@
 """Images per second of `ssfe train` against a bare PyTorch loop, and where the difference goes.
 
-    python benchmarks/loop.py [--model cifar_resnet20] [--method ssfe] [--size 32] [--images 1280] [--rounds 7]
-    python benchmarks/loop.py --profile
+    python -m benchmarks.loop [--model cifar_resnet20] [--method ssfe] [--size 32] [--images 1280] [--rounds 7]
+    python -m benchmarks.loop --profile
 
 The bare loop has the same network, loss, optimizer, precision and batch size, and its images lie in memory, augmented
 and normalised already. The two take turns, an epoch each; the figure is the median over the rounds of the ratio within
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import describe_machine, machine_name
 
+from benchmarks.machine import describe_machine, machine_name
 from ssfe.lab.config import DataOptions, EngineOptions, MethodOptions, TrainOptions
 from ssfe.lab.data import ArrayImages, DataSplits
 from ssfe.lab.run.train import Experiment, prepare
@@ -138,7 +138,7 @@ def main(arguments: list[str]) -> int:
         "ratio": statistics.median(ratios),
         "ratios": ratios,
         "images_per_second": {name: statistics.median(m[name] for m in rounds) for name in rounds[0]},
-        "command": f"python benchmarks/loop.py {' '.join(arguments)}".strip(),
+        "command": f"python -m benchmarks.loop {' '.join(arguments)}".strip(),
     }
     asked.output.parent.mkdir(parents=True, exist_ok=True)
     asked.output.write_text(json.dumps(result, indent=2) + "\n")

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import platform
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 
 
-def processor() -> str:
-    """The CPU's name."""
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def describe_machine() -> dict[str, str | int]:
+def describe_machine() -> dict[str, Any]:
     """For a result file."""
     return {
-        "processor": processor(),
-        "cores": os.cpu_count() or 1,
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "capability": torch.backends.cpu.get_cpu_capability(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch": torch.__version__,
-        "python": platform.python_version(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
 
 
 def machine_name() -> str:
     """Part of a file name: the GPU where there is one, else the CPU and its cores."""
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{processor()} {os.cpu_count()} cores"
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{_processor()} {os.cpu_count()} cores"
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
+    return named[1].strip() if named else platform.processor() or platform.machine()

@@ -7,17 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks import evidence
+from benchmarks.studies import STUDIES
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import evidence  # noqa: E402
-from studies import STUDIES  # noqa: E402
 
 
 @pytest.mark.parametrize("page", [evidence.SHORT, evidence.LONG], ids=lambda page: page.name)
 def test_tables_are_those_that_the_command_makes(page: Path) -> None:
-    assert page.read_text() == evidence.pages()[page], "run: python benchmarks/evidence.py tables"
+    assert page.read_text() == evidence.pages()[page], "run: python -m benchmarks.evidence tables"
 
 
 def test_every_number_is_traceable_to_a_cell() -> None:
@@ -30,8 +28,8 @@ def test_every_number_is_traceable_to_a_cell() -> None:
 
 
 def test_the_list_names_every_study() -> None:
-    command = [sys.executable, ROOT / "benchmarks" / "evidence.py", "list"]
-    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    command = [sys.executable, "-m", "benchmarks.evidence", "list"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
     assert [line.split()[0] for line in listed] == list(STUDIES)
 
 
