@@ -103,6 +103,8 @@ class EmbeddedClassifier(JointClassifier):
             RuntimeError: if the network has another classifier by now, or changes the features that stand for its
                 logits in chunks.
         """
+        # Here and not in close() alone: a compiler leaves hooks that are always called out of its graph, and would
+        # compile anew for a call that is still open.
         self._call.open = False
         if not self._packs():
             return output
