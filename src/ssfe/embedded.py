@@ -103,8 +103,7 @@ class EmbeddedClassifier(JointClassifier):
             RuntimeError: if the network has another classifier by now, or changes the features that stand for its
                 logits in chunks.
         """
-        # Here and not in close() alone: a compiler leaves hooks that are always called out of its graph, and would
-        # compile anew for a call that is still open.
+        # Here and not in close() alone, or a compiled network is compiled anew at its second step.
         self._call.open = False
         if not self._packs():
             return output
