@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssfe import ChannelDiscard
-from ssfe.atoms import masked_products, plan_atoms, view_products
+from ssfe.atoms import plan_atoms
+from ssfe.products import masked_products, view_products
 
 
 @given(st.integers(1, 6), st.integers(1, 20), st.integers(1, 4), st.integers(0, 10**6))
@@ -25,6 +26,7 @@ def test_any_masks(transforms: int, channels: int, rows: int, seed: int) -> None
     torch.testing.assert_close(masked_products(x, weight, None, masks), expected, **close)
 
 
+@pytest.mark.parametrize("blocks", [1, 3])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(
     "transform",
@@ -35,8 +37,13 @@ def test_any_masks(transforms: int, channels: int, rows: int, seed: int) -> None
         ChannelDiscard(3, "drop_fraction"),
     ],
 )
-def test_first_and_second_derivatives(transform: ChannelDiscard, bias: bool) -> None:
+def test_first_and_second_derivatives(
+    transform: ChannelDiscard, bias: bool, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Seven channels: uneven atoms, alone and overlapping; the compiler's composition has the same gradients."""
+    if blocks > 1:
+        monkeypatch.setattr("ssfe.products._BLOCK", 1)
+        monkeypatch.setattr("ssfe.products._NARROWEST", -(-6 // blocks))
     masks = transform.keep_masks(7)
     plan = plan_atoms(masks)
     leaves = [torch.randn(4, 7), torch.randn(6, 7), *([torch.randn(6)] if bias else [])]

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssfe.atoms import product_dtype
 from ssfe.discard import ChannelDiscard
 from ssfe.joint import JointLogits
 from ssfe.lazy import LazyJointLogits
 from ssfe.masks import ChannelMasks
+from ssfe.products import product_dtype
 from ssfe.surgery import check_linear
 
 Views = Literal["all", "sampled"]

@@ -8,8 +8,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from ssfe.atoms import AtomPlan, masked_products, plan_atoms, view_products
+from ssfe.atoms import AtomPlan, plan_atoms
 from ssfe.discard import check_masks
+from ssfe.products import masked_products, view_products
 
 
 class ChannelMasks(nn.Module):
