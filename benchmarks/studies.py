@@ -47,6 +47,11 @@ def _small_resnet18(*channels: int) -> list[str]:
 
 _CIFAR100 = ["benchmarks/data/cifar100"]
 _SUBSET = ["--limit-train", "10000", "--val-fraction", "0.02"]
+_RESNET10T_16 = [
+    *_CIFAR100,
+    *["--models", "small_stem", "--model-args", '{"base": "resnet10t", "channels": [32, 64, 128, 256]}'],
+    *["--image-size", "16", *_SUBSET, "--epochs", "20", "--batch-size", "64"],
+]
 _QUARTER_16 = [*_CIFAR100, *_small_resnet18(16, 32, 64, 128), "--image-size", "16", *_SUBSET, "--epochs", "20"]
 _HALF_32 = [*_CIFAR100, *_small_resnet18(32, 64, 128, 256), *_SUBSET, "--epochs", "60"]
 _FULL = [*_CIFAR100, "--epochs", "100", "--val-fraction", "0.04"]
@@ -54,12 +59,12 @@ _FULL = [*_CIFAR100, "--epochs", "100", "--val-fraction", "0.04"]
 _ALL = [
     Study(
         "cifar100-16px",
-        "CIFAR-100 at 16 px, 100 images per class, quarter-width ResNet-18, 20 epochs",
+        "CIFAR-100 at 16 px, 100 images per class, half-width ResNet-10-T, 20 epochs of 64-image batches",
         "Does ssfe beat plain training, and which part of it does: the discarded channels, the pretext task, or the "
         "joint labels? How many views, and an identity view among them or not?",
         "two CPU cores",
-        [*_QUARTER_16, "--jobs", "2"],
-        [("plain,ssfe", 5), (VARIANTS, 3)],
+        [*_RESNET10T_16, "--jobs", "2"],
+        [("plain,ssfe", 3), ("multitask,discard", 3), (VARIANTS, 3), ("plain,ssfe", 5)],
     ),
     Study(
         "cifar100-16px-time",
@@ -67,8 +72,16 @@ _ALL = [
         "SLA turns each image four times and pays for it in epochs. What is left of its gain at equal time, and does "
         "ssfe add to it?",
         "two CPU cores",
-        [*_QUARTER_16, "--budget", "time", "--jobs", "2"],
+        [*_RESNET10T_16, "--budget", "time", "--jobs", "2"],
         [("plain,sla,ssfe+sla", 3)],
+    ),
+    Study(
+        "cifar100-16px-short",
+        "CIFAR-100 at 16 px, 100 images per class, quarter-width ResNet-18, 20 epochs of 128-image batches",
+        "What does ssfe do to a small network in a training so short that it underfits?",
+        "two CPU cores",
+        [*_QUARTER_16, "--jobs", "2"],
+        [("plain,ssfe", 3)],
     ),
     Study(
         "cifar100-32px",
