@@ -1,6 +1,7 @@
 """What feature enhancement costs, measured: classifier, large label spaces, training steps, inference, growth.
 
 python -m benchmarks.cost            # about ten minutes; writes benchmarks/results/cost-<machine>.json and the docs
+python -m benchmarks.cost large      # only some parts anew, the others as they were
 python -m benchmarks.cost --fast     # everything at toy sizes, in seconds, to see that it runs
 python -m benchmarks.cost --docs     # only docs/cost.md and docs/cost-growth.svg, from the committed results
 """
@@ -19,28 +20,34 @@ from benchmarks.parts.docs import write_docs
 from benchmarks.parts.growth import growth
 from benchmarks.parts.heads import classifier, large
 from benchmarks.parts.networks import inference, steps
+from benchmarks.parts.profiles import profiles
 
+PARTS = {part.__name__: part for part in (steps, inference, classifier, growth, large, profiles)}
 RESULTS = Path(__file__).parent / "results"
 
 
-def measure(fast: bool, folder: Path) -> None:
-    """Everything, in one process; the result is written after each part."""
+def measure(parts: list[str], fast: bool, folder: Path) -> None:
+    """The parts, in one process; the result is written after each."""
     torch.manual_seed(0)
-    results: dict[str, Any] = {"machine": describe_machine(), "command": "python -m benchmarks.cost"}
-    for part in (steps, inference, classifier, growth, large):
-        print(f"{part.__name__} ...", flush=True)
-        results[part.__name__] = part(fast)
-        (folder / f"cost-{machine_name()}.json").write_text(json.dumps(results, indent=1) + "\n")
+    path, machine = folder / f"cost-{machine_name()}.json", describe_machine()
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"dates": {}}
+    results |= {"machine": machine, "command": "python -m benchmarks.cost"}
+    for part in parts:
+        print(f"{part} ...", flush=True)
+        results[part] = PARTS[part](fast)
+        results["dates"][part] = machine["date"]
+        path.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="*", choices=[*PARTS, []], help=f"of {', '.join(PARTS)}; all unless told")
     parser.add_argument("--fast", action="store_true", help="toy sizes")
     parser.add_argument("--docs", action="store_true", help="only write the docs, from the committed results")
     parser.add_argument("--output", type=Path, help="the folder for the result, instead of benchmarks/results and docs")
     arguments = parser.parse_args()
     if not arguments.docs:
-        measure(arguments.fast, arguments.output or RESULTS)
+        measure(arguments.part or list(PARTS), arguments.fast, arguments.output or RESULTS)
     if arguments.output is None:
         write_docs(RESULTS, Path(__file__).parents[1] / "docs")
     else:
