@@ -50,7 +50,7 @@ _SUBSET = ["--limit-train", "10000", "--val-fraction", "0.02"]
 _RESNET10T_16 = [
     *_CIFAR100,
     *["--models", "small_stem", "--model-args", '{"base": "resnet10t", "channels": [32, 64, 128, 256]}'],
-    *["--image-size", "16", *_SUBSET, "--epochs", "20", "--batch-size", "64"],
+    *["--image-size", "16", *_SUBSET, "--epochs", "20", "--batch-size", "64", "--lr", "0.1"],
 ]
 _QUARTER_16 = [*_CIFAR100, *_small_resnet18(16, 32, 64, 128), "--image-size", "16", *_SUBSET, "--epochs", "20"]
 _HALF_32 = [*_CIFAR100, *_small_resnet18(32, 64, 128, 256), *_SUBSET, "--epochs", "60"]
@@ -61,10 +61,10 @@ _ALL = [
         "cifar100-16px",
         "CIFAR-100 at 16 px, 100 images per class, half-width ResNet-10-T, 20 epochs of 64-image batches",
         "Does ssfe beat plain training, and which part of it does: the discarded channels, the pretext task, or the "
-        "joint labels? How many views, and an identity view among them or not?",
+        "joint labels? At which pace do its rows have to learn? How many views, and an identity view among them or not?",
         "two CPU cores",
         [*_RESNET10T_16, "--jobs", "2"],
-        [("plain,ssfe", 3), ("multitask,discard", 3), (VARIANTS, 3), ("plain,ssfe", 5)],
+        [("plain,ssfe", 3), ("ssfe:gradient_scale=1", 3), ("multitask,discard", 3), (VARIANTS, 3), ("plain,ssfe", 5)],
     ),
     Study(
         "cifar100-16px-time",

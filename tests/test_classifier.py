@@ -86,7 +86,7 @@ def test_equals_masking_the_features_m_times(
     leaves = [x, *joint.parameters()]
     fast_gradients = torch.autograd.grad(JointLoss()(output, labels), leaves)
     slow_gradients = torch.autograd.grad(JointLoss()(JointLogits(slow, output.views, head), labels), leaves)
-    torch.testing.assert_close(fast_gradients, slow_gradients, **EXACT)
+    torch.testing.assert_close(fast_gradients, reference.rows_scaled(joint, slow_gradients), **EXACT)
 
 
 @pytest.mark.parametrize("transforms", range(2, 17))
@@ -100,7 +100,9 @@ def test_every_number_of_transformations(transforms: int, groups: Any) -> None:
         torch.testing.assert_close(fast, slow, **EXACT)
         leaves, upstream = [x, *joint.parameters()], torch.randn_like(slow)
         found = torch.autograd.grad(fast, leaves, upstream)
-        torch.testing.assert_close(found, torch.autograd.grad(slow, leaves, upstream), **EXACT)
+        torch.testing.assert_close(
+            found, reference.rows_scaled(joint, torch.autograd.grad(slow, leaves, upstream)), **EXACT
+        )
 
 
 @pytest.mark.parametrize("transform", [ChannelDiscard(), ChannelDiscard(scheme="drop_fraction")])
@@ -352,3 +354,30 @@ def test_joint_cross_entropy_agrees_with_the_stock_loss_at_the_start() -> None:
     views = [nn.functional.cross_entropy(stock(x * mask * 4 / 3), labels) for mask in joint.masks]
     expected = torch.stack(views).mean() + torch.tensor(4.0).double().log()
     torch.testing.assert_close(joint_cross_entropy(output.logits, output.views, labels), expected, **EXACT)
+
+
+@pytest.mark.parametrize("views", ["all", "sampled"])
+def test_rows_learn_at_a_plain_classifiers_pace(views: Any) -> None:
+    """The rows' mean gradient is a plain classifier's where the pretext task is solved and what views lack is zero."""
+    masks = torch.ones(4, 8, dtype=torch.bool)
+    masks[range(4), range(4)] = False
+    x, labels = features(8, batch=4000), torch.randint(CLASSES, (4000,))
+    x[:, :4] = 0  # what the views lack is nothing
+    stock = nn.Linear(8, CLASSES).double()
+    found = {}
+    for scale in (None, 1):
+        joint = JointClassifier.from_classifier(stock, ChannelDiscard(masks=masks), views=views, gradient_scale=scale)
+        output = joint(x)
+        # Where the pretext task is solved, only the classes under a view's own transformation compete.
+        chosen = output.logits.gather(3, output.views[:, :, None, None].expand(-1, -1, CLASSES, 1))[..., 0]
+        loss = nn.functional.cross_entropy(chosen.flatten(0, 1), labels.repeat_interleave(chosen.shape[1]))
+        found[scale] = torch.autograd.grad(loss, joint.weight)[0].view(CLASSES, 4, 8).mean(1)
+    plain = torch.autograd.grad(nn.functional.cross_entropy(stock(x), labels), stock.weight)[0]
+    torch.testing.assert_close(found[None], plain, rtol=0, atol=1e-10 if views == "all" else 0.02)
+    torch.testing.assert_close(found[1], plain / 4, rtol=0, atol=1e-10 if views == "all" else 0.02)
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, float("inf"), float("nan")])
+def test_gradient_scales_that_cannot_be(scale: float) -> None:
+    with pytest.raises(ValueError, match=r"gradient_scale=.* must be a positive number"):
+        make(8, gradient_scale=scale)

@@ -29,6 +29,7 @@ def chunked_joint_cross_entropy(
     transforms: int,
     labels: Tensor,
     label_smoothing: float = 0.0,
+    gradient_scale: float = 1.0,
 ) -> Tensor:
     """:func:`~ssfe.joint.joint_cross_entropy` of ``(m_v * x) @ weight.T + bias``, without these logits.
 
@@ -41,6 +42,7 @@ def chunked_joint_cross_entropy(
         transforms: M.
         labels: class indices (B,) int64, or probabilities (B, N). Rows of x belong to image ``row // (R / B)``.
         label_smoothing: see :class:`~ssfe.loss.JointLoss`.
+        gradient_scale: factor on the gradients of weight and bias.
 
     Returns:
         Scalar, float32 (float64 for float64 features). It has first derivatives only.
@@ -49,7 +51,7 @@ def chunked_joint_cross_entropy(
     gradients = [torch.is_grad_enabled() and leaf is not None and leaf.requires_grad for leaf in leaves]
     widths, kind = list(plan.widths), plan.combination
     loss: Tensor = _joint_loss(
-        x, weight, bias, labels, views, plan.keep, widths, kind, transforms, label_smoothing, gradients
+        x, weight, bias, labels, views, plan.keep, widths, kind, transforms, label_smoothing, gradient_scale, gradients
     )[0]
     return loss
 
@@ -58,7 +60,8 @@ def chunked_joint_cross_entropy(
     "ssfe::joint_loss",
     mutates_args=(),
     schema="(Tensor x, Tensor weight, Tensor? bias, Tensor labels, Tensor views, Tensor keep, int[] widths, str kind, "
-    "int transforms, float label_smoothing, bool[] gradients) -> (Tensor, Tensor, Tensor, Tensor)",
+    "int transforms, float label_smoothing, float gradient_scale, bool[] gradients) "
+    "-> (Tensor, Tensor, Tensor, Tensor)",
 )
 def _joint_loss(
     x: Tensor,
@@ -71,6 +74,7 @@ def _joint_loss(
     kind: Combination,
     transforms: int,
     label_smoothing: float,
+    gradient_scale: float,
     gradients: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss, and the gradients of x, weight and bias; empty where ``gradients`` says that they are not wanted."""
@@ -97,8 +101,9 @@ def _joint_loss(
                 summed(logits, total)
                 gather_gradients(logits, total, plan, out=part)
                 found[2].add_(total.sum(0) if gradients[2] else 0)
-        _add_products(found, partials, x, product_weight, widths, own, 1 / views.numel())
-    return loss / views.numel(), found[0], found[1].to(weight.dtype), found[2].div_(views.numel()).to(weight.dtype)
+        _add_products(found, partials, x, product_weight, widths, own, 1 / views.numel(), gradient_scale)
+    to_bias = found[2].mul_(gradient_scale / views.numel())
+    return loss / views.numel(), found[0], found[1].to(weight.dtype), to_bias.to(weight.dtype)
 
 
 def _softmax_loss(logits: Tensor, views: Tensor, labels: Tensor, transforms: int, label_smoothing: float) -> Tensor:
@@ -145,9 +150,11 @@ def _add_products(
     widths: list[int],
     own: slice,
     scale: float,
+    gradient_scale: float,
 ) -> None:
     """What the partials' gradients (K, r, N*M) of the rows ``own`` say about features and weight."""
     grad_x, grad_weight, _ = found
+    to_weight = scale * gradient_scale
     if grad_x.numel():
         columns = zip(
             partials, weight.split_with_sizes(widths, 1), grad_x[own].split_with_sizes(widths, 1), strict=True
@@ -160,11 +167,11 @@ def _add_products(
         )
         for part, features, out in columns:
             if part.dtype == out.dtype:
-                out.addmm_(part.T, features, beta=float(own.start > 0), alpha=scale)
+                out.addmm_(part.T, features, beta=float(own.start > 0), alpha=to_weight)
             elif own.start == 0:
-                torch.mul(torch.mm(part.T, features), scale, out=out)
+                torch.mul(torch.mm(part.T, features), to_weight, out=out)
             else:
-                out.add_(torch.mm(part.T, features), alpha=scale)
+                out.add_(torch.mm(part.T, features), alpha=to_weight)
 
 
 @_joint_loss.register_fake
@@ -187,7 +194,7 @@ def _scale_gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ..
     scaled = torch.compiler.is_compiling() or grad.device.type != "cpu" or float(grad) != 1
     # A gradient scaler's factor does not fit into half precision; its product with a gradient may.
     kept = [(g.to(accumulator(g)) * grad).to(g.dtype) if scaled else g for g in found]
-    return *(gradient if wanted else None for gradient, wanted in zip(kept, ctx.wanted, strict=True)), *[None] * 8
+    return *(gradient if wanted else None for gradient, wanted in zip(kept, ctx.wanted, strict=True)), *[None] * 9
 
 
 _joint_loss.register_autograd(_scale_gradients, setup_context=_keep_gradients)

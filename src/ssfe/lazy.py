@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ssfe.atoms import AtomPlan, in_atom_order
 from ssfe.chunked import chunked_joint_cross_entropy
+from ssfe.gradients import scaled_gradient
 from ssfe.joint import JointLogits, Reading, transform_marginal
 from ssfe.masks import ChannelMasks
 
@@ -32,6 +33,7 @@ class LazyJointLogits(NamedTuple):
         masks: the M masks.
         views: (B, V) int64, the transformation of each view.
         distilled: (B, N) logits of the distilled head, or None.
+        gradient_scale: factor on the gradients of weight and bias, see :class:`~ssfe.classifier.JointClassifier`.
     """
 
     features: Tensor
@@ -40,6 +42,7 @@ class LazyJointLogits(NamedTuple):
     masks: ChannelMasks
     views: Tensor
     distilled: Tensor | None = None
+    gradient_scale: float = 1.0
 
     @property
     def num_classes(self) -> int:
@@ -49,7 +52,9 @@ class LazyJointLogits(NamedTuple):
     def whole(self) -> JointLogits:
         """The logits themselves, with gradients, in all the memory they take."""
         transforms, dtype = len(self.masks.rows), self.features.dtype
-        weight, bias = self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype)
+        rows = self.weight, self.bias
+        weight, bias = (None if row is None else scaled_gradient(row, self.gradient_scale).to(dtype) for row in rows)
+        assert weight is not None
         if self._all_views:
             logits = self.masks.products(self.features, weight, bias).transpose(0, 1)
         else:
@@ -67,7 +72,9 @@ class LazyJointLogits(NamedTuple):
             views = views.reshape(-1, 1)
             plan = AtomPlan(plan.keep.new_ones(1, 1), (x.shape[1],), None, "own", pays=True)
         transforms = len(self.masks.rows)
-        return chunked_joint_cross_entropy(x, weight, self.bias, plan, views, transforms, labels, label_smoothing)
+        return chunked_joint_cross_entropy(
+            x, weight, self.bias, plan, views, transforms, labels, label_smoothing, self.gradient_scale
+        )
 
     @torch.no_grad()
     def class_logits(self, reading: Reading = "aggregated") -> Tensor:

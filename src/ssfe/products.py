@@ -162,7 +162,7 @@ def _add_to_features(grad_x: Tensor, partials: Tensor, rows: Tensor, plan: AtomP
     """What the partials' gradients (K, P, n) of n outputs add to the features'; ``rows`` are the n outputs' weights."""
     columns = zip(partials, rows.split_with_sizes(plan.widths, 1), grad_x.split_with_sizes(plan.widths, 1), strict=True)
     for part, own, out in columns:
-        out.addmm_(part, own, beta=0.0 if first else 1.0)
+        torch.addmm(out, part, own, beta=0.0 if first else 1.0, out=out)  # FLOP counters do not know addmm_
 
 
 def _write_to_weight(grad_rows: Tensor, partials: Tensor, x: Tensor, plan: AtomPlan, memory: _Memory) -> None:

@@ -115,11 +115,11 @@ class TappedClassifier(EmbeddedClassifier):
 
     def _stacked_views(self, x: Tensor, sampled: Tensor | None) -> Tensor:
         if self.distilled is None:
-            return self._product(x, self.weight, self.bias)
+            return self._product(x, *self._trained_rows())
         views = self.transforms if sampled is None else 1
         given = self.tap.transformation.identity and sampled is None
         images = x.shape[0] // (views + (not given))
-        joint = self._product(x[: views * images], self.weight, self.bias)
+        joint = self._product(x[: views * images], *self._trained_rows())
         plain = self._product(x[:images] if given else x[views * images :], self.distilled.weight, self.distilled.bias)
         padding = joint.new_zeros(()).expand(images, *joint.shape[1:])
         if self.conv:

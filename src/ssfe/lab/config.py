@@ -101,6 +101,9 @@ class MethodOptions:
     does not fold."""
     distill: bool = False
     """Train a plain head beside, taught by the aggregated prediction (inference distilled needs it)."""
+    gradient_scale: float | None = None
+    """Factor on the gradients of the joint classifier's rows. Default: M, a plain classifier's pace; 1: as the loss has
+    them, M times slower under sgd."""
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,12 @@ __all__ = [
 _MASKS = {"transforms", "scheme", "groups", "fraction", "identity"}
 _USED: dict[MethodName, set[str]] = {
     "plain": set(),
-    "ssfe": _MASKS | {"views", "inference", "distill", "tap", "transformation"},
+    "ssfe": _MASKS | {"views", "inference", "distill", "tap", "transformation", "gradient_scale"},
     "discard": _MASKS,
     "multitask": _MASKS,
     "dropout": _MASKS,
     "sla": {"distill"},
-    "ssfe+sla": _MASKS | {"views"},
+    "ssfe+sla": _MASKS | {"views", "gradient_scale"},
 }
 
 

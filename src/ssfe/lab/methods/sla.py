@@ -111,7 +111,13 @@ class EnhancedLabelAugmentation(Method):
         self.classes = len(stock.weight)
         put(network, stock, widened(stock, distill=False))
         options = self.enhancement.options
-        ssfe.enhance(network, self.enhancement.transform, classifier=name, views=options.views)
+        ssfe.enhance(
+            network,
+            self.enhancement.transform,
+            classifier=name,
+            views=options.views,
+            gradient_scale=options.gradient_scale,
+        )
         return RotatedInput(network, name)
 
     def loss(self, output: ssfe.JointLogits, labels: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ class FeatureEnhancement(Method):
             views=options.views,
             inference=self.inference,
             distill=options.distill,
+            gradient_scale=options.gradient_scale,
             example=None if self.image_shape is None else torch.zeros(1, *self.image_shape),
         )
 

@@ -1,0 +1,34 @@
+"""Gradients that are scaled on their way to a parameter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def scaled_gradient(x: Tensor, factor: float) -> Tensor:
+    """x, whose gradient is multiplied by ``factor``: its optimizer sees that of a loss ``factor`` times as large, and
+    nothing else does.
+    """
+    if factor == 1:
+        return x
+    scaled: Tensor = _Scaled.apply(x, factor)
+    return scaled
+
+
+class _Scaled(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, factor: float) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.factor = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.factor, None
