@@ -61,7 +61,7 @@ _ALL = [
         "cifar100-16px",
         "CIFAR-100 at 16 px, 100 images per class, half-width ResNet-10-T, 20 epochs of 64-image batches",
         "Does ssfe beat plain training, and which part of it does: the discarded channels, the pretext task, or the "
-        "joint labels? At which pace do its rows have to learn? How many views, and an identity view among them or not?",
+        "joint labels? At which pace must its rows learn? How many views, and an identity view among them or not?",
         "two CPU cores",
         [*_RESNET10T_16, "--jobs", "2"],
         [("plain,ssfe", 3), ("ssfe:gradient_scale=1", 3), ("multitask,discard", 3), (VARIANTS, 3), ("plain,ssfe", 5)],
