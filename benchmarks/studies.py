@@ -78,10 +78,11 @@ _ALL = [
     Study(
         "cifar100-16px-short",
         "CIFAR-100 at 16 px, 100 images per class, quarter-width ResNet-18, 20 epochs of 128-image batches",
-        "What does ssfe do to a small network in a training so short that it underfits?",
+        "A small network in a training so short that it underfits, with the gradients of the joint rows as the loss has "
+        "them: where it was seen that they are too small.",
         "two CPU cores",
         [*_QUARTER_16, "--jobs", "2"],
-        [("plain,ssfe", 3)],
+        [("plain,ssfe:gradient_scale=1", 3)],
     ),
     Study(
         "cifar100-32px",
