@@ -86,3 +86,19 @@ def test_plans(arguments: dict, channels: int, atoms: int | None, in_place: bool
     assert atoms is None or plan.keep.shape[1] == atoms
     assert (plan.order is None) == in_place
     assert plan.pays == pays
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("transform", [ChannelDiscard(3), ChannelDiscard(3, "drop_fraction")])
+def test_scaled_gradients(transform: ChannelDiscard, create_graph: bool) -> None:
+    masks = transform.keep_masks(7)
+    plan = plan_atoms(masks)
+    x, weight, bias = leaves = [
+        t.double().requires_grad_() for t in (torch.randn(4, 7), torch.randn(6, 7), torch.randn(6))
+    ]
+    upstream = torch.randn(3, 4, 6).double()
+    to_x, *to_rows = torch.autograd.grad(masked_products(x, weight, bias, masks), leaves, upstream)
+    expected = [to_x, *(5 * gradient for gradient in to_rows)]
+    for products in (view_products(x, weight, bias, plan, 5.0), masked_products(x, weight, bias, masks, 5.0)):
+        found = torch.autograd.grad(products, leaves, upstream, create_graph=create_graph)
+        torch.testing.assert_close(list(found), expected, rtol=1e-10, atol=1e-10)

@@ -279,7 +279,8 @@ class JointClassifier(nn.Module):
         features = x.movedim(1, -1) if self.conv else x
         lead = features.shape[:-1]
         if sampled is None:
-            products = self.channel_masks.products(features.flatten(0, -2), *self._trained_rows())
+            flat = features.flatten(0, -2)
+            products = self.channel_masks.products(flat, self.weight, self.bias, self.gradient_scale)
             stacked = products.reshape(-1, *lead[1:], self.weight.shape[0])
         else:
             own_mask = self.masks[sampled].view(-1, *[1] * (features.ndim - 2), self.in_features)

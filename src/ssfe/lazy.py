@@ -52,12 +52,12 @@ class LazyJointLogits(NamedTuple):
     def whole(self) -> JointLogits:
         """The logits themselves, with gradients, in all the memory they take."""
         transforms, dtype = len(self.masks.rows), self.features.dtype
-        rows = self.weight, self.bias
-        weight, bias = (None if row is None else scaled_gradient(row, self.gradient_scale).to(dtype) for row in rows)
-        assert weight is not None
+        weight, bias = self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype)
         if self._all_views:
-            logits = self.masks.products(self.features, weight, bias).transpose(0, 1)
+            logits = self.masks.products(self.features, weight, bias, self.gradient_scale).transpose(0, 1)
         else:
+            weight = scaled_gradient(weight, self.gradient_scale)
+            bias = None if bias is None else scaled_gradient(bias, self.gradient_scale)
             logits = F.linear(self.features[:, None] * self.masks.rows[self.views], weight, bias)
         return JointLogits(logits.reshape(*logits.shape[:2], -1, transforms), self.views, self.distilled)
 

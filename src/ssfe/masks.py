@@ -31,11 +31,14 @@ class ChannelMasks(nn.Module):
         super().__init__()
         self._set(rows, device)
 
-    def products(self, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """``(m_j * features) @ weight.T + bias`` for all M views: (P, C), (O, C), (O,) or None -> (M, P, O)."""
+    def products(self, features: Tensor, weight: Tensor, bias: Tensor | None, gradient_scale: float = 1.0) -> Tensor:
+        """``(m_j * features) @ weight.T + bias`` for all M views: (P, C), (O, C), (O,) or None -> (M, P, O).
+
+        The gradients of weight and bias are multiplied by ``gradient_scale``.
+        """
         if self.plan.pays:
-            return view_products(features, weight, bias, self.plan)
-        return masked_products(features, weight, bias, self.rows)
+            return view_products(features, weight, bias, self.plan, gradient_scale)
+        return masked_products(features, weight, bias, self.rows, gradient_scale)
 
     def draw(self, images: int, device: torch.device) -> Tensor:
         """A transformation for each image, uniform over the M: (B,) int64."""

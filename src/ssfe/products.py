@@ -19,6 +19,7 @@ from ssfe.atoms import (
     permuted,
     summed,
 )
+from ssfe.gradients import scaled_gradient
 
 _BLOCK = 2**21
 """Elements of the atoms' partials at a time: they stay in a processor's cache, where all at once would be several times
@@ -28,7 +29,9 @@ _NARROWEST = 256
 """Outputs of a block, at least: narrower products are slow."""
 
 
-def view_products(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan) -> Tensor:
+def view_products(
+    x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan, gradient_scale: float = 1.0
+) -> Tensor:
     """``(m_j * x) @ weight.T + bias`` for all M views, from the K atoms' partial products.
 
     Args:
@@ -36,6 +39,7 @@ def view_products(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan
         weight: (O, C).
         bias: (O,) or None.
         plan: of the masks, on x's device.
+        gradient_scale: factor on the gradients of weight and bias.
 
     Returns:
         (M, P, O), in the dtype of an ordinary product (autocast included).
@@ -44,17 +48,19 @@ def view_products(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan
     x, weight = in_atom_order(x.to(dtype), plan), weight.to(dtype)
     bias = None if bias is None else bias.to(dtype)
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return _composed(x, weight, bias, plan)
-    products: Tensor = _ViewProducts.apply(x, weight, bias, plan)
+        return _composed(x, weight, bias, plan, gradient_scale)
+    products: Tensor = _ViewProducts.apply(x, weight, bias, plan, gradient_scale)
     return products
 
 
-def masked_products(x: Tensor, weight: Tensor, bias: Tensor | None, masks: Tensor) -> Tensor:
+def masked_products(
+    x: Tensor, weight: Tensor, bias: Tensor | None, masks: Tensor, gradient_scale: float = 1.0
+) -> Tensor:
     """The same, by M masked copies of x: for masks of so many atoms that partial products do not pay.
 
     (P, C), (O, C), (O,) or None, bool (M, C) -> (M, P, O).
     """
-    return torch.nn.functional.linear(x * masks[:, None], weight, bias)
+    return torch.nn.functional.linear(x * masks[:, None], *_scaled(weight, bias, gradient_scale))
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
@@ -64,8 +70,13 @@ def product_dtype(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
-def _composed(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan) -> Tensor:
+def _scaled(weight: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor | None]:
+    return scaled_gradient(weight, scale), None if bias is None else scaled_gradient(bias, scale)
+
+
+def _composed(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan, gradient_scale: float) -> Tensor:
     """The products in differentiable operations: for compilers, torch.func and second derivatives."""
+    weight, bias = _scaled(weight, bias, gradient_scale)
     weight = in_atom_order(weight, plan)
     columns = zip(x.split_with_sizes(plan.widths, 1), weight.split_with_sizes(plan.widths, 1), strict=True)
     return combine(torch.stack([own @ rows.T for own, rows in columns]), bias, plan)
@@ -78,7 +89,7 @@ class _ViewProducts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan, gradient_scale: float) -> Tensor:
         views, memory = x.new_empty(len(plan.keep), len(x), len(weight)), _Memory(x)
         for block in _blocks(x, weight, plan):
             rows, out = _ordered(weight[block], plan.order, memory), views[:, :, block]
@@ -94,7 +105,7 @@ class _ViewProducts(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, bias, ctx.plan = inputs
+        x, weight, bias, ctx.plan, ctx.gradient_scale = inputs
         ctx.save_for_backward(x, weight, bias)
 
     @staticmethod
@@ -103,12 +114,12 @@ class _ViewProducts(torch.autograd.Function):
         plan: AtomPlan = ctx.plan
         if torch.is_grad_enabled():  # create_graph=True
             return _differentiable_gradients(ctx, x, weight, bias, grad)
-        needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
+        needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         grad_x = torch.empty_like(x) if needs_x else None
         grad_weight = torch.empty_like(weight) if needs_weight else None
         total = summed(grad, torch.empty_like(grad[0], dtype=accumulator(grad)))
         partials = None if plan.combination == "sums" else gather_gradients(grad, total, plan)
-        memory = _Memory(x)
+        memory, scaled_x = _Memory(x), x * ctx.gradient_scale  # not the weight's gradient, which is larger
         for block in _blocks(x, weight, plan):
             if partials is None:
                 own = grad[:, :, block]
@@ -121,8 +132,9 @@ class _ViewProducts(torch.autograd.Function):
                 rows = _ordered(weight[block], plan.order, memory)
                 _add_to_features(grad_x, parts, rows, plan, first=block.start == 0)
             if grad_weight is not None:
-                _write_to_weight(grad_weight[block], parts, x, plan, memory)
-        return grad_x, grad_weight, total.sum(0).to(grad.dtype) if needs_bias else None, None
+                _write_to_weight(grad_weight[block], parts, scaled_x, plan, memory)
+        grad_bias = (total.sum(0) * ctx.gradient_scale).to(grad.dtype) if needs_bias else None
+        return grad_x, grad_weight, grad_bias, None, None
 
 
 class _Memory:
@@ -180,7 +192,7 @@ def _differentiable_gradients(
 ) -> tuple[Tensor | None, ...]:
     leaves = {0: x, 1: weight, 2: bias}
     wanted = {place: leaf for place, leaf in leaves.items() if ctx.needs_input_grad[place]}
-    products = _composed(x, weight, bias, ctx.plan)
+    products = _composed(x, weight, bias, ctx.plan, ctx.gradient_scale)
     found = torch.autograd.grad(products, list(wanted.values()), grad, create_graph=True)
     gradients = dict(zip(wanted, found, strict=True))
-    return gradients.get(0), gradients.get(1), gradients.get(2), None
+    return gradients.get(0), gradients.get(1), gradients.get(2), None, None

@@ -67,8 +67,9 @@ def run_compare(parsed: dict[str, Any], console: Console, say: Callable[[str], N
     except ComparisonStopped as stop:
         print("ssfe: stopped, nothing is lost; the same command continues the comparison", file=sys.stderr)
         return 128 + stop.number
+    console.width = max(console.width, 80)  # on a narrower terminal lines wrap, and no column is lost
     for table in comparison_tables(comparison):
-        console.print(table, crop=False, width=max(console.width, 100))
+        console.print(table)
     console.print(f"{comparison.folder / 'results.md'}, {comparison.folder / 'results.json'}", soft_wrap=True)
     report(comparison.folder, say)
     for failure in comparison.failures:
@@ -86,7 +87,8 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     for model in dict.fromkeys(row.model for row in comparison.rows):
         table = Table(title=f"{model}: test images, mean and 95% interval over seeds", title_justify="left")
         for position, name in enumerate(HEADER[:_SHOWN]):
-            table.add_column(name, justify="right" if position else "left", no_wrap=True)
+            # Labels fold, however long; a figure that is cut short is none.
+            table.add_column(name, justify="right" if position else "left", no_wrap=position > 0, overflow="fold")
         for row in comparison.rows:
             if row.model == model and row.shipped:
                 table.add_row(*table_cells(row, short=True)[:_SHOWN])

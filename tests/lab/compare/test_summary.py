@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from ssfe.cli.compare import comparison_tables
+from ssfe.lab.compare.compare import Comparison
 from ssfe.lab.compare.markdown import HEADER, markdown, table_cells
 from ssfe.lab.compare.statistics import paired_difference
 from ssfe.lab.compare.summary import summarise
@@ -84,3 +89,16 @@ def test_markdown_is_a_table_with_every_row() -> None:
     assert "| plain | 51.00 [48.52, 53.48] |" in text
     assert "+3.00 [" in text
     assert "net ssfe seed 9: broke" in text
+
+
+def test_the_terminal_table_shows_every_figure_in_eighty_columns() -> None:
+    long = "ssfe:gradient_scale=1:transforms=8"
+    rows = summarise([*RESULTS, *(result(long, seed, top1, aggregated=top1) for seed, top1 in SSFE.items())])
+    (table,) = comparison_tables(Comparison(Path("unused"), rows, []))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table)
+    lines = [line for line in console.export_text().splitlines() if line.startswith("│")]
+    printed = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+    expected = [list(table_cells(row, short=True)) for row in rows if row.shipped]
+    assert [cells[1:] for cells in printed if any(cells[1:])] == [cells[1 : len(printed[0])] for cells in expected]
+    assert "".join(cells[0] for cells in printed) == "".join(cells[0] for cells in expected)
