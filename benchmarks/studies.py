@@ -78,8 +78,8 @@ _ALL = [
     Study(
         "cifar100-16px-short",
         "CIFAR-100 at 16 px, 100 images per class, quarter-width ResNet-18, 20 epochs of 128-image batches",
-        "A small network in a training so short that it underfits, with the gradients of the joint rows as the loss has "
-        "them: where it was seen that they are too small.",
+        "A small network in a training so short that it underfits, with the gradients of the joint rows as the loss "
+        "has them: where it was seen that they are too small.",
         "two CPU cores",
         [*_QUARTER_16, "--jobs", "2"],
         [("plain,ssfe:gradient_scale=1", 3)],

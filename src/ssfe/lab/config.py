@@ -102,8 +102,8 @@ class MethodOptions:
     distill: bool = False
     """Train a plain head beside, taught by the aggregated prediction (inference distilled needs it)."""
     gradient_scale: float | None = None
-    """Factor on the gradients of the joint classifier's rows. Default: M, a plain classifier's pace; 1: as the loss has
-    them, M times slower under sgd."""
+    """Factor on the gradients of the joint classifier's rows. Default: M, a plain classifier's pace; for sla 1, as
+    published: as the loss has them, slower by the number of views under sgd."""
 
 
 @dataclass(frozen=True)

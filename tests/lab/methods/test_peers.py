@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -155,6 +158,24 @@ def test_sla_distils_the_aggregate_into_one_head(images: Tensor) -> None:
     torch.testing.assert_close(method.loss(network.train()(images), LABELS), expected)
     assert method.shipped == "distilled"
     torch.testing.assert_close(method.predict(network.eval(), images), head)
+
+
+@pytest.mark.parametrize(
+    ("options", "scale"), [({}, 1), ({"gradient_scale": 4.0}, 4), ({"distill": True, "gradient_scale": 4.0}, 4)]
+)
+def test_gradients_of_slas_rows_may_be_scaled(options: dict[str, Any], scale: float, images: Tensor) -> None:
+    method, network, _ = prepared("sla", **options)
+    inner: nn.Module = network.network  # type: ignore[assignment]
+    method.loss(network.train()(images), LABELS).backward()
+    found = [parameter.grad for parameter in (inner.fc.weight, inner.fc.bias)]  # type: ignore[union-attr]
+    network.zero_grad()
+    wide = copy.deepcopy(network)  # a copy has no hooks
+    method.loss(wide(images), LABELS).backward()
+    fc: nn.Linear = wide.network.fc  # type: ignore[union-attr, assignment]
+    for scaled, parameter in zip(found, (fc.weight, fc.bias), strict=True):
+        expected = parameter.grad.clone()  # type: ignore[union-attr]
+        expected[: 4 * CLASSES] *= scale
+        torch.testing.assert_close(scaled, expected)
 
 
 def test_both_together_predict_class_rotation_and_missing_channels(images: Tensor) -> None:

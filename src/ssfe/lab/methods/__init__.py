@@ -34,7 +34,7 @@ _USED: dict[MethodName, set[str]] = {
     "discard": _MASKS,
     "multitask": _MASKS,
     "dropout": _MASKS,
-    "sla": {"distill"},
+    "sla": {"distill", "gradient_scale"},
     "ssfe+sla": _MASKS | {"views", "gradient_scale"},
 }
 
@@ -70,7 +70,7 @@ def make_method(
     if name == "plain":
         return Plain(smoothing)
     if name == "sla":
-        return LabelAugmentation(options.distill, smoothing)
+        return LabelAugmentation(options.distill, smoothing, options.gradient_scale or 1.0)
     if name in ("ssfe", "ssfe+sla"):
         enhancement = FeatureEnhancement(options, smoothing, image_shape)
         return enhancement if name == "ssfe" else EnhancedLabelAugmentation(enhancement)

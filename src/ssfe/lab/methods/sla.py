@@ -46,14 +46,17 @@ class LabelAugmentation(Method):
     Args:
         distill: add the distilled head, taught by the aggregated prediction.
         label_smoothing: on the class half of the joint label.
+        gradient_scale: factor on the gradients of the joint rows; 1 is SLA as published. See
+            :class:`~ssfe.classifier.JointClassifier`: a row is asked for by one view in four here too.
     """
 
     summary = "SLA: four rotations of each image, joint labels (class, rotation)"
     pretext = True
     views = ROTATIONS
 
-    def __init__(self, distill: bool = False, label_smoothing: float = 0.0) -> None:
+    def __init__(self, distill: bool = False, label_smoothing: float = 0.0, gradient_scale: float = 1.0) -> None:
         self.distill = distill
+        self.gradient_scale = gradient_scale
         self.shipped = "distilled" if distill else "single"
         self.criterion = ssfe.JointLoss(label_smoothing)
         self.classes = 0
@@ -61,7 +64,10 @@ class LabelAugmentation(Method):
     def prepare(self, network: nn.Module) -> nn.Module:
         name, stock = classifier_of(network)
         self.classes = len(stock.weight)
-        return RotatedInput(put(network, stock, widened(stock, self.distill)), name)
+        wide = widened(stock, self.distill)
+        for parameter in wide.parameters():
+            parameter.register_hook(self._scaled)
+        return RotatedInput(put(network, stock, wide), name)
 
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
         return self.criterion(self._joint(output), labels)
@@ -80,6 +86,11 @@ class LabelAugmentation(Method):
     def deploy(self, network: nn.Module) -> nn.Module:
         assert isinstance(network, RotatedInput)
         return narrowed(network.network, network.classifier, self.classes, self.shipped)
+
+    def _scaled(self, gradient: Tensor) -> Tensor:
+        """The gradient of all rows, the joint ones' scaled; those of the distilled head follow them."""
+        joint, distilled = gradient.split([self.classes * ROTATIONS, len(gradient) - self.classes * ROTATIONS])
+        return gradient if self.gradient_scale == 1 else torch.cat([joint * self.gradient_scale, distilled])
 
     def _joint(self, output: Tensor) -> ssfe.JointLogits:
         """The network's output (4B, 4N [+ N]) as joint logits of four views per image."""
@@ -116,7 +127,8 @@ class EnhancedLabelAugmentation(Method):
             self.enhancement.transform,
             classifier=name,
             views=options.views,
-            gradient_scale=options.gradient_scale,
+            # Rows (class, rotation, channels missing) have one view in 4M each.
+            gradient_scale=options.gradient_scale or ROTATIONS * self.enhancement.transform.transforms,
         )
         return RotatedInput(network, name)
 

@@ -28,6 +28,7 @@ def check_options(options: TrainOptions) -> None:
             raise UserError(f"{name}={value} must be a finite number")
     check_loading(options.loading.batch_size, options.loading.workers)
     optimization = options.optimization
+    scale = options.enhancement.gradient_scale
     rules = [
         ("epochs", options.epochs, options.epochs >= 1, "at least 1"),
         ("lr", optimization.lr, optimization.lr is None or optimization.lr > 0, "positive"),
@@ -35,6 +36,7 @@ def check_options(options: TrainOptions) -> None:
         ("weight_decay", optimization.weight_decay, (optimization.weight_decay or 0) >= 0, "not negative"),
         ("warmup_epochs", optimization.warmup_epochs, optimization.warmup_epochs >= 0, "not negative"),
         ("clip_grad", optimization.clip_grad, optimization.clip_grad is None or optimization.clip_grad > 0, "positive"),
+        ("gradient_scale", scale, scale is None or scale > 0, "positive"),
         ("ema", optimization.ema, 0 <= optimization.ema < 1, "in [0, 1)"),
         (
             "label_smoothing",
