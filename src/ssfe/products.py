@@ -191,7 +191,7 @@ def _differentiable_gradients(
     ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, grad: Tensor
 ) -> tuple[Tensor | None, ...]:
     leaves = {0: x, 1: weight, 2: bias}
-    wanted = {place: leaf for place, leaf in leaves.items() if ctx.needs_input_grad[place]}
+    wanted = {place: leaf for place, leaf in leaves.items() if leaf is not None and ctx.needs_input_grad[place]}
     products = _composed(x, weight, bias, ctx.plan, ctx.gradient_scale)
     found = torch.autograd.grad(products, list(wanted.values()), grad, create_graph=True)
     gradients = dict(zip(wanted, found, strict=True))

@@ -66,7 +66,7 @@ class LabelAugmentation(Method):
         self.classes = len(stock.weight)
         wide = widened(stock, self.distill)
         for parameter in wide.parameters():
-            parameter.register_hook(self._scaled)
+            parameter.register_hook(self._scaled)  # type: ignore[no-untyped-call]
         return RotatedInput(put(network, stock, wide), name)
 
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
@@ -89,8 +89,10 @@ class LabelAugmentation(Method):
 
     def _scaled(self, gradient: Tensor) -> Tensor:
         """The gradient of all rows, the joint ones' scaled; those of the distilled head follow them."""
-        joint, distilled = gradient.split([self.classes * ROTATIONS, len(gradient) - self.classes * ROTATIONS])
-        return gradient if self.gradient_scale == 1 else torch.cat([joint * self.gradient_scale, distilled])
+        if self.gradient_scale == 1:
+            return gradient
+        joint = self.classes * ROTATIONS
+        return torch.cat([gradient[:joint] * self.gradient_scale, gradient[joint:]])
 
     def _joint(self, output: Tensor) -> ssfe.JointLogits:
         """The network's output (4B, 4N [+ N]) as joint logits of four views per image."""
