@@ -38,6 +38,33 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"distill": True},
+        {"views": "sampled"},
+        {"logits": "chunked"},
+        {"logits": "chunked", "views": "sampled"},
+        {"tap": "stem", "transform": ChannelDiscard(3, identity=True)},
+        {"tap": "stem", "transform": ChannelDiscard(3, identity=True), "distill": True},
+        {"tap": "stem", "transform": ChannelDiscard(3, identity=True), "views": "sampled", "distill": True},
+    ],
+    ids=lambda options: " ".join(options) or "defaults",
+)
+def test_the_gradients_of_the_joint_rows_alone_are_scaled(options: dict[str, Any]) -> None:
+    x = images(dtype=torch.float64)
+    labels, found = torch.arange(len(x)) % 5, []
+    for scale in (5.0, 1.0):
+        torch.manual_seed(0)
+        model = enhance(TinyNet().double(), **options, gradient_scale=scale)
+        JointLoss()(model(x), labels).backward()
+        found.append(gradients(model))
+    for name, gradient in found[0].items():
+        factor = 5 if name in ("fc.weight", "fc.bias") else 1
+        torch.testing.assert_close(gradient, factor * found[1][name], rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_training_output_is_the_reference_on_the_classifiers_input(network: type[nn.Module]) -> None:
     model = enhance(network().double(), ChannelDiscard(3), distill=True)

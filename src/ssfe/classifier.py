@@ -225,7 +225,8 @@ class JointClassifier(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"in_features={self.in_features}, num_classes={self.num_classes}, transforms={self.transforms}, "
-            f"bias={self.bias is not None}, conv={self.conv}, views={self.views!r}, inference={self.inference!r}"
+            f"bias={self.bias is not None}, conv={self.conv}, views={self.views!r}, inference={self.inference!r}, "
+            f"gradient_scale={self.gradient_scale:g}"
         )
 
     def _make_views(self, transform: Any, device: torch.device) -> int:

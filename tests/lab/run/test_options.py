@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ssfe.lab.config import AugmentOptions, DataOptions, EngineOptions, OptimizerOptions, TrainOptions
+from ssfe.lab.config import AugmentOptions, DataOptions, EngineOptions, MethodOptions, OptimizerOptions, TrainOptions
 from ssfe.lab.data import load_data
 from ssfe.lab.errors import UserError
 from ssfe.lab.models import ModelSpec
@@ -72,6 +72,12 @@ def test_a_run_may_only_change_how_it_is_shown_and_fed() -> None:
 def test_no_option_is_infinite(name: str, value: float) -> None:
     with pytest.raises(UserError, match=f"{name}=.* must be a finite number"):
         check_options(TrainOptions(optimization=replace(OptimizerOptions(), **{name: value})))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_the_gradient_scale_is_positive(value: float) -> None:
+    with pytest.raises(UserError, match=r"gradient_scale=.* must be positive"):
+        check_options(TrainOptions(enhancement=MethodOptions(gradient_scale=value)))
 
 
 def test_the_defaults_pass() -> None:
