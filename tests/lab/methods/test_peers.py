@@ -169,13 +169,41 @@ def test_gradients_of_slas_rows_may_be_scaled(options: dict[str, Any], scale: fl
     method.loss(network.train()(images), LABELS).backward()
     found = [parameter.grad for parameter in (inner.fc.weight, inner.fc.bias)]  # type: ignore[union-attr]
     network.zero_grad()
-    wide = copy.deepcopy(network)  # a copy has no hooks
-    method.loss(wide(images), LABELS).backward()
-    fc: nn.Linear = wide.network.fc  # type: ignore[union-attr, assignment]
+    output = inner(torch.cat([images.rot90(k, (2, 3)) for k in range(4)]))
+    method.loss(output, LABELS).backward()
+    fc: nn.Linear = inner.fc  # type: ignore[assignment]
     for scaled, parameter in zip(found, (fc.weight, fc.bias), strict=True):
         expected = parameter.grad.clone()  # type: ignore[union-attr]
         expected[: 4 * CLASSES] *= scale
         torch.testing.assert_close(scaled, expected)
+    twin = copy.deepcopy(network)
+    twin.zero_grad()
+    method.loss(twin(images), LABELS).backward()
+    torch.testing.assert_close(twin.network.fc.weight.grad, found[0])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "scale"),
+    [
+        ("ssfe", {}, 4),
+        ("ssfe", {"transforms": 3}, 3),
+        ("ssfe", {"gradient_scale": 2.0}, 2),
+        ("ssfe+sla", {}, 16),
+        ("ssfe+sla", {"gradient_scale": 2.0}, 2),
+    ],
+)
+def test_the_pace_of_the_rows_by_option(
+    name: MethodName, options: dict[str, Any], scale: float, images: Tensor
+) -> None:
+    """The default is the number of views that a row is one of: M, or 4M with SLA's rotations."""
+    own = []
+    for gradient_scale in (options.get("gradient_scale"), 1.0):
+        torch.manual_seed(0)
+        method, network, _ = prepared(name, **{**options, "gradient_scale": gradient_scale})
+        method.loss(network.train()(images), LABELS).backward()
+        own.append({key: parameter.grad for key, parameter in network.named_parameters()})
+    for key, gradient in own[0].items():
+        torch.testing.assert_close(gradient, own[1][key] * (scale if "fc." in key else 1))
 
 
 def test_both_together_predict_class_rotation_and_missing_channels(images: Tensor) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import ssfe
+from ssfe.gradients import scaled_gradient
 from ssfe.lab.methods.base import Method, Readings
 from ssfe.lab.methods.heads import classifier_of, put, rows, swapped, with_rows
 from ssfe.lab.methods.ssfe import FeatureEnhancement, joint_readings
@@ -24,17 +25,32 @@ class RotatedInput(nn.Module):
     Args:
         network: with a classifier of 4N outputs, or more.
         classifier: its qualified name.
+        scaled_rows: how many of the classifier's rows, from the first on, have their gradients scaled.
+        gradient_scale: the factor on these gradients.
     """
 
-    def __init__(self, network: nn.Module, classifier: str) -> None:
+    def __init__(self, network: nn.Module, classifier: str, scaled_rows: int = 0, gradient_scale: float = 1.0) -> None:
         super().__init__()
         self.network = network
         self.classifier = classifier
+        self.scaled_rows = scaled_rows
+        self.gradient_scale = gradient_scale
 
     def forward(self, images: Tensor) -> Tensor:
         """Rotation by rotation, the images as they are first."""
-        output: Tensor = self.network(rotated(images))
+        turned = rotated(images)
+        if self.gradient_scale == 1:
+            output: Tensor = self.network(turned)
+            return output
+        # Not by hooks of the parameters, which copies of the network would lose.
+        layer = self.network.get_submodule(self.classifier)
+        own = {f"{self.classifier}.{name}": self._scaled(p) for name, p in layer.named_parameters()}
+        output = torch.func.functional_call(self.network, own, (turned,))
         return output
+
+    def _scaled(self, parameter: Tensor) -> Tensor:
+        joint, others = parameter.tensor_split([self.scaled_rows])
+        return torch.cat([scaled_gradient(joint, self.gradient_scale), others])
 
 
 class LabelAugmentation(Method):
@@ -64,10 +80,8 @@ class LabelAugmentation(Method):
     def prepare(self, network: nn.Module) -> nn.Module:
         name, stock = classifier_of(network)
         self.classes = len(stock.weight)
-        wide = widened(stock, self.distill)
-        for parameter in wide.parameters():
-            parameter.register_hook(self._scaled)  # type: ignore[no-untyped-call]
-        return RotatedInput(put(network, stock, wide), name)
+        put(network, stock, widened(stock, self.distill))
+        return RotatedInput(network, name, ROTATIONS * self.classes, self.gradient_scale)
 
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
         return self.criterion(self._joint(output), labels)
@@ -86,13 +100,6 @@ class LabelAugmentation(Method):
     def deploy(self, network: nn.Module) -> nn.Module:
         assert isinstance(network, RotatedInput)
         return narrowed(network.network, network.classifier, self.classes, self.shipped)
-
-    def _scaled(self, gradient: Tensor) -> Tensor:
-        """The gradient of all rows, the joint ones' scaled; those of the distilled head follow them."""
-        if self.gradient_scale == 1:
-            return gradient
-        joint = self.classes * ROTATIONS
-        return torch.cat([gradient[:joint] * self.gradient_scale, gradient[joint:]])
 
     def _joint(self, output: Tensor) -> ssfe.JointLogits:
         """The network's output (4B, 4N [+ N]) as joint logits of four views per image."""
