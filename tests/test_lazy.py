@@ -106,6 +106,8 @@ def test_sampled_views(kind: str, conv: bool, bias: bool) -> None:
     torch.testing.assert_close(torch.autograd.grad(loss, leaves), slow_gradients, **EXACT)
     for reading in ("aggregated", "single"):
         torch.testing.assert_close(output.class_logits(reading), output.whole().class_logits(reading), **EXACT)  # type: ignore[arg-type]
+    by_whole = torch.autograd.grad(JointLoss(0.1)(output.whole(), labels), leaves)
+    torch.testing.assert_close(by_whole, slow_gradients, **EXACT)
 
 
 def test_only_the_gradients_that_are_wanted() -> None:
@@ -137,6 +139,27 @@ def test_autocast(dtype: torch.dtype) -> None:
         assert gradient.dtype == torch.float32
         distance = (gradient / 1024 - slow).norm() / slow.norm()
         assert distance < 2e-2
+
+
+def test_small_gradients_in_half_precision() -> None:
+    """Late in training the features' gradient is too small for half precision until a GradScaler's factor is on it."""
+    joint = classifier(channels=64, dtype=torch.float32)
+    x, labels = torch.randn(64, 64).half(), labels_of("indices", 64)
+    optimizer = torch.optim.Adam(joint.parameters(), 0.3)
+    for _ in range(300):
+        optimizer.zero_grad()
+        JointLoss()(joint(x.float()), labels).backward()
+        optimizer.step()
+    exact, wide = copy.deepcopy(joint).double(), x.double().requires_grad_()
+    expected = JointLoss()(exact(wide), labels)
+    assert expected < 1e-3
+    half = x.requires_grad_()
+    with torch.autocast("cpu", torch.float16):
+        loss = JointLoss()(joint(half), labels)
+    (found,) = torch.autograd.grad(loss * 2**16, half)
+    (slow,) = torch.autograd.grad(expected * 2**16, wide)
+    assert not (found == 0).any()
+    assert (found - slow).norm() < 2e-2 * slow.norm()
 
 
 def test_half_precision_parameters() -> None:

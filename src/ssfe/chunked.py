@@ -77,7 +77,9 @@ def _joint_loss(
     gradient_scale: float,
     gradients: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Loss, and the gradients of x, weight and bias; empty where ``gradients`` says that they are not wanted."""
+    """Loss, and the gradients of x (of the summed loss: see :func:`_scale_gradients`), weight and bias; empty where
+    ``gradients`` says that they are not wanted.
+    """
     plan = AtomPlan(keep, tuple(widths), None, kind, pays=True)
     rows, outputs, wide = len(x), len(weight), accumulator(x)
     found = _empty_gradients(x, weight, bias, gradients)
@@ -101,7 +103,7 @@ def _joint_loss(
                 summed(logits, total)
                 gather_gradients(logits, total, plan, out=part)
                 found[2].add_(total.sum(0) if gradients[2] else 0)
-        _add_products(found, partials, x, product_weight, widths, own, 1 / views.numel(), gradient_scale)
+        _add_products(found, partials, x, product_weight, widths, own, gradient_scale / views.numel())
     to_bias = found[2].mul_(gradient_scale / views.numel())
     return loss / views.numel(), found[0], found[1].to(weight.dtype), to_bias.to(weight.dtype)
 
@@ -149,18 +151,18 @@ def _add_products(
     weight: Tensor,
     widths: list[int],
     own: slice,
-    scale: float,
-    gradient_scale: float,
+    to_weight: float,
 ) -> None:
-    """What the partials' gradients (K, r, N*M) of the rows ``own`` say about features and weight."""
+    """What the partials' gradients (K, r, N*M) of the rows ``own`` say about features and, times ``to_weight``, about
+    the weight.
+    """
     grad_x, grad_weight, _ = found
-    to_weight = scale * gradient_scale
     if grad_x.numel():
         columns = zip(
             partials, weight.split_with_sizes(widths, 1), grad_x[own].split_with_sizes(widths, 1), strict=True
         )
         for part, rows, out in columns:
-            torch.mm(part, rows, out=out).mul_(scale)
+            torch.mm(part, rows, out=out)
     if grad_weight.numel():
         columns = zip(
             partials, x[own].split_with_sizes(widths, 1), grad_weight.split_with_sizes(widths, 1), strict=True
@@ -184,16 +186,18 @@ def _(x: Tensor, weight: Tensor, bias: Tensor | None, *others: Any) -> tuple[Ten
 
 def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.save_for_backward(*output[1:])
-    ctx.wanted = inputs[-1]
+    ctx.wanted, ctx.terms = inputs[-1], inputs[4].numel()
     ctx.set_materialize_grads(False)  # or backward would fill zeros as large as the weight, for its gradient
 
 
 def _scale_gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    found = ctx.saved_tensors
+    to_x, *found = ctx.saved_tensors
+    # A gradient scaler's factor does not fit into half precision, nor does a gradient divided by the number of terms;
+    # their product may.
+    to_x = (to_x.to(accumulator(to_x)) * (grad / ctx.terms)).to(to_x.dtype)
     # Most often it is 1; looking is free where it stalls nothing.
     scaled = torch.compiler.is_compiling() or grad.device.type != "cpu" or float(grad) != 1
-    # A gradient scaler's factor does not fit into half precision; its product with a gradient may.
-    kept = [(g.to(accumulator(g)) * grad).to(g.dtype) if scaled else g for g in found]
+    kept = [to_x, *((g.to(accumulator(g)) * grad).to(g.dtype) if scaled else g for g in found)]
     return *(gradient if wanted else None for gradient, wanted in zip(kept, ctx.wanted, strict=True)), *[None] * 9
 
 
