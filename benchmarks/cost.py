@@ -1,9 +1,11 @@
 """What feature enhancement costs, measured: classifier, large label spaces, training steps, inference, growth.
 
+All on the CPU.
+
 python -m benchmarks.cost            # about ten minutes; writes benchmarks/results/cost-<machine>.json and the docs
 python -m benchmarks.cost large      # only some parts anew, the others as they were
-python -m benchmarks.cost --fast     # everything at toy sizes, in seconds, to see that it runs
 python -m benchmarks.cost --docs     # only docs/cost.md and docs/cost-growth.svg, from the committed results
+python -m benchmarks.cost --fast --output /tmp/cost   # everything at toy sizes, in seconds, to see that it runs
 """
 
 from __future__ import annotations
@@ -27,15 +29,16 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def measure(parts: list[str], fast: bool, folder: Path) -> None:
-    """The parts, in one process; the result is written after each."""
+    """The parts, in one process; the result is written after each, with the machine as it was then."""
     torch.manual_seed(0)
-    path, machine = folder / f"cost-{machine_name()}.json", describe_machine()
-    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"dates": {}}
-    results |= {"machine": machine, "command": "python -m benchmarks.cost"}
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"cost-{machine_name(gpu=False)}.json"
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"machines": {}}
     for part in parts:
         print(f"{part} ...", flush=True)
+        machine = describe_machine()
         results[part] = PARTS[part](fast)
-        results["dates"][part] = machine["date"]
+        results["machines"][part] = machine
         path.write_text(json.dumps(results, indent=1) + "\n")
 
 
@@ -46,6 +49,8 @@ def main() -> None:
     parser.add_argument("--docs", action="store_true", help="only write the docs, from the committed results")
     parser.add_argument("--output", type=Path, help="the folder for the result, instead of benchmarks/results and docs")
     arguments = parser.parse_args()
+    if arguments.fast and arguments.output is None:
+        parser.error("--fast needs --output FOLDER: figures of toy sizes do not belong among the results")
     if not arguments.docs:
         measure(arguments.part or list(PARTS), arguments.fast, arguments.output or RESULTS)
     if arguments.output is None:

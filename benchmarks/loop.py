@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--images", type=int, default=1280)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--output", type=Path, default=RESULTS / f"loop-{machine_name()}.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / f"loop-{machine_name(gpu=True)}.json")
     asked = parser.parse_args(arguments)
     options = TrainOptions(
         model=asked.model,

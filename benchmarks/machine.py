@@ -26,9 +26,10 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def machine_name() -> str:
-    """Part of a file name: the GPU where there is one, else the CPU and its cores."""
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{_processor()} {os.cpu_count()} cores"
+def machine_name(gpu: bool) -> str:
+    """Part of a file name: the GPU where it is used and there is one, else the CPU and its cores."""
+    used = gpu and torch.cuda.is_available()
+    name = torch.cuda.get_device_name() if used else f"{_processor()} {os.cpu_count()} cores"
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 

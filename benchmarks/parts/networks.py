@@ -13,7 +13,6 @@ import ssfe
 import ssfe.lab.models  # registers cifar_resnet20 and small_stem
 from benchmarks.parts.times import times_of
 from ssfe.alternation import alternate
-from ssfe.cost import METHODS
 from ssfe.lab.methods.heads import classifier_of, swapped
 from ssfe.lab.methods.sla import rotated, widened
 
@@ -38,17 +37,18 @@ def networks(fast: bool) -> dict[str, tuple[nn.Module, Tensor]]:
 
 
 def steps(fast: bool) -> list[dict[str, Any]]:
-    """Points 1 and 4: a training step, plain and enhanced; SLA and bf16 on one network."""
+    """Points 1 and 4: a training step, plain and enhanced, in float32 and bfloat16; SLA on the first network."""
     found = []
     for number, (name, (network, images)) in enumerate(networks(fast).items()):
         batch = images.contiguous(memory_format=torch.channels_last)
         model = network.to(memory_format=torch.channels_last)
-        cost = ssfe.cost(model, batch, methods=["plain", "ssfe"], rounds=2 if fast else 11 - 2 * number)
-        found.append({**cost.to_dict(), "network": name})
+        rounds = 2 if fast else 21 - 4 * number
+        for autocast in (None, torch.bfloat16):
+            cost = ssfe.cost(model, batch, methods=["plain", "ssfe"], rounds=rounds, autocast=autocast)
+            found.append({**cost.to_dict(), "network": name})
         if number == 0:
-            for options in ({"methods": METHODS}, {"methods": METHODS[:2], "autocast": torch.bfloat16}):
-                cost = ssfe.cost(model, batch, rounds=2 if fast else 3, **options)
-                found.append({**cost.to_dict(), "network": name})
+            cost = ssfe.cost(model, batch, methods=["plain", "sla"], rounds=2 if fast else 5)
+            found.append({**cost.to_dict(), "network": name})
     return found
 
 

@@ -23,7 +23,7 @@ def test_fast(tmp_path: Path) -> None:
     (result,) = tmp_path.glob("cost-*.json")
     found = json.loads(result.read_text())
     assert {"classifier", "large", "steps", "inference", "growth"} < set(found)
-    assert {"cpu", "cores", "torch"} < set(found["machine"])
+    assert all({"cpu", "cores", "torch"} < set(found["machines"][part]) for part in ("classifier", "steps"))
     assert "| test_resnet, 32 px | 4 | float32 | sla |" in (tmp_path / "cost.md").read_text()
     assert "</svg>" in (tmp_path / "cost-growth.svg").read_text()
 
