@@ -51,8 +51,9 @@ class JointClassifier(nn.Module):
             image has 2^17 joint logits (V*N*M) or more.
         gradient_scale: factor on the gradients of the joint rows, and on nothing else; default: M. A row's label
             belongs to one view in M, and the loss is a mean over views: with the gradients as they are (1) the rows
-            learn M times more slowly under SGD than a plain classifier's, against the same weight decay. Optimizers
-            that normalise gradients, such as Adam, see no difference.
+            learn M times more slowly under SGD than a plain classifier's, against the same weight decay; with M, a
+            row learns from its own view as a plain classifier from its input. Optimizers that normalise gradients,
+            such as Adam, see no difference.
         device, dtype: of the parameters.
 
     Attributes:
