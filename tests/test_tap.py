@@ -311,3 +311,35 @@ def test_a_real_small_network() -> None:
     assert losses[-1] < losses[0]
     model.eval()
     torch.testing.assert_close(fold(model)(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "tap"),
+    [
+        ("resnet18", "layer4"),
+        ("efficientnet_b0", "bn2"),  # after the last stage
+        ("convnext_atto", "norm_pre"),
+        ("swin_tiny_patch4_window7_224", "norm"),  # channels last
+        ("resnetv2_50", "norm"),  # a convolution as classifier
+        ("cifar_resnet20", "norm"),
+    ],
+)
+def test_regions_are_discarded_from_the_last_map_unless_told(name: str, tap: str) -> None:
+    with torch.device("meta"):
+        model = enhance(timm.create_model(name, num_classes=5), RegionDiscard())
+    joint = joint_classifier(model)
+    assert joint.tap.name == tap
+    assert joint.inference == "single"
+    assert len(joint.tap.shape.size) == 2
+
+
+@pytest.mark.parametrize("conv_head", [False, True])
+def test_the_last_map_is_an_ordinary_tap(conv_head: bool) -> None:
+    torch.manual_seed(0)
+    stock = DeepNet(conv_head=conv_head)
+    default, named = (
+        enhance(copy.deepcopy(stock), RegionDiscard(), tap=tap, example=EXAMPLE) for tap in (None, "layer2")
+    )
+    x = images()
+    assert default(x).logits.equal(named(x).logits)
+    assert fold(default.eval())(x).equal(fold(named.eval())(x))

@@ -123,7 +123,14 @@ def checkpointed() -> nn.Module:
         (DeepNet, "layer1", ChannelDiscard(11), ValueError, "tap 'layer1': transforms=11 is more than the 10 channels"),
         (ChannelsLastNet, "vector", RegionDiscard(), ValueError, r"tap 'vector': RegionDiscard needs .*\(B, 10\)"),
         (ChannelsLastNet, "tokens", QuarterTurns(), ValueError, r"tap 'tokens': QuarterTurns needs .*\(B, 16, 10\)"),
-        (DeepNet, None, RegionDiscard(), ValueError, "RegionDiscard does not fit the classifier's input.*tap=..."),
+        (DeepNet, None, QuarterTurns(), ValueError, "QuarterTurns does not fit the classifier's input.*tap=..."),
+        (
+            ChannelsLastNet,
+            None,
+            RegionDiscard(),
+            ValueError,
+            "what comes before the classifier .* is none: name an ear",
+        ),
         (DeepNet, "layer1", "region", TypeError, "must be a ChannelDiscard, RegionDiscard, QuarterTurns .*, not str"),
     ],
 )

@@ -14,7 +14,9 @@ from ssfe.classifier import Inference, JointClassifier, Logits, Views
 from ssfe.discard import ChannelDiscard
 from ssfe.embedded import EmbeddedClassifier
 from ssfe.surgery import check_linear, find_classifiers
+from ssfe.taps import last_map
 from ssfe.transformation import Transformation
+from ssfe.trial import evaluating, example_for
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -60,7 +62,8 @@ def enhance(
         transform: the M transformations. Default at the classifier's input ``ChannelDiscard()``: four views, each
             without one of four channel groups; at a deeper tap ``ChannelDiscard(identity=True)``, so that batch
             statistics after the tap see undisturbed features too.
-        tap: qualified name of the module whose output is disturbed; default: the classifier's input.
+        tap: qualified name of the module whose output is disturbed; default: the classifier's input, and for a
+            transformation that needs places (``RegionDiscard``) the last map before it, which is as cheap.
         classifier: qualified name of the classifier, or names of several; default: see
             :func:`~ssfe.surgery.find_classifiers`.
         views: train on ``"all"`` M views of each image, or on one ``"sampled"`` at random.
@@ -90,6 +93,8 @@ def enhance(
     stocks = find_classifiers(model, classifier)
     for _, stock in stocks:
         check_linear(stock)
+    if tap is None and transform is not None and not transform.folds:
+        tap = _last_map(model, transform, _only(model, stocks)[1], example)
     if tap is not None or len(stocks) > 1:
         logits = _whole(logits)
     options: dict[str, Any] = {"views": views, "distill": distill, "logits": logits, "gradient_scale": gradient_scale}
@@ -192,8 +197,8 @@ def _only(model: nn.Module, classifiers: list[tuple[str, nn.Module]]) -> tuple[s
     if len(classifiers) > 1:
         names = ", ".join(name for name, _ in classifiers)
         raise ValueError(
-            f"{type(model).__name__} has {len(classifiers)} classifiers, {names}: a deeper tap serves one, so leave "
-            "out tap= for this network"
+            f"{type(model).__name__} has {len(classifiers)} classifiers, {names}: a deeper tap serves one, so use "
+            "ChannelDiscard without tap= for this network"
         )
     return classifiers[0]
 
@@ -208,11 +213,22 @@ def _check_arguments(transform: Transformation | None, tap: str | None) -> None:
         raise TypeError(
             f"tap is the name of one module, not {type(tap).__name__}: several taps at once are not offered"
         )
-    if tap is None and not isinstance(transform, ChannelDiscard | None):
+    if tap is None and transform is not None and not transform.folds and not transform.pools:
         raise ValueError(
-            f"{type(transform).__name__} does not fit the classifier's input, a vector of channels: name an earlier "
-            "tap, enhance(model, transform, tap=...), or use ChannelDiscard"
+            f"{type(transform).__name__} does not fit the classifier's input, a vector of channels, nor the map that "
+            "is pooled into it: name an earlier tap, enhance(model, transform, tap=...), or use ChannelDiscard"
         )
+
+
+def _last_map(model: nn.Module, transform: Transformation, classifier: nn.Module, example: Tensor | None) -> str:
+    with evaluating(model):
+        tap = last_map(model, classifier, example_for(model, example))
+    if tap is None:
+        raise ValueError(
+            f"{type(transform).__name__} needs a map, and what comes before the classifier of {type(model).__name__} "
+            "is none: name an earlier tap, enhance(model, transform, tap=...), or use ChannelDiscard"
+        )
+    return tap
 
 
 def _check_stock(model: nn.Module) -> None:

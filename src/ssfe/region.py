@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ class RegionDiscard(Transformation):
         ValueError: for a grid of less than two cells.
     """
 
+    pools: ClassVar[bool] = True
     rows: int = 2
     columns: int = 2
     identity: bool = True

@@ -28,13 +28,32 @@ def stages(network: nn.Module, images: Tensor) -> dict[str, FeatureShape]:
     return {name: shapes[name] for name, after in pairs if name not in leaves or shapes.get(after) != shapes[name]}
 
 
+def last_map(network: nn.Module, classifier: nn.Module, images: Tensor) -> str | None:
+    """The last map before the classifier: what global pooling gets, so that views of it cost next to nothing more.
+
+    Args:
+        network: in evaluation mode.
+        classifier: its classifier.
+        images: see :func:`~ssfe.trial.example_for`.
+
+    Returns:
+        The qualified name of the outermost module that returns it; None where tokens come last, or nothing has places.
+    """
+    shapes = shapes_at(network, {name: module for name, module in network.named_modules() if name}, images)
+    names = list(shapes)
+    before = names[: names.index(next(name for name in names if network.get_submodule(name) is classifier))]
+    spatial = [name for name in before if _is_spatial(shapes[name])]
+    last = shapes[spatial[-1]] if spatial else None
+    return spatial[-1] if isinstance(last, FeatureShape) and len(last.size) == 2 else None
+
+
+def _is_spatial(shape: FeatureShape | str) -> bool:
+    return isinstance(shape, FeatureShape) and bool(shape.size) and shape.size != (1, 1)
+
+
 def _maps(network: nn.Module, modules: dict[str, nn.Module], images: Tensor) -> dict[str, FeatureShape]:
     shapes = shapes_at(network, modules, images) if modules else {}
-    return {
-        name: shape
-        for name, shape in shapes.items()
-        if isinstance(shape, FeatureShape) and shape.size and shape.size != (1, 1)
-    }
+    return {name: shape for name, shape in shapes.items() if isinstance(shape, FeatureShape) and _is_spatial(shape)}
 
 
 def _feature_info(network: nn.Module) -> dict[str, nn.Module]:

@@ -90,10 +90,10 @@ class MethodOptions:
     """Make the first view the undisturbed features. Default: only at a deeper tap."""
     tap: str | None = None
     """The module of the network whose output is disturbed; ssfe taps MODEL lists them. Default: the classifier's
-    input."""
+    input; for regions the last map before it."""
     transformation: Literal["channels", "regions", "turns"] = "channels"
-    """What a view disturbs: it lacks channels, lacks one of a grid of regions, or is turned by quarters. The latter two
-    need a tap that gives maps."""
+    """What a view disturbs: it lacks channels, lacks one of a grid of regions, or is turned by quarters. Turns need a
+    tap that gives square maps."""
     views: Literal["all", "sampled"] = "all"
     """Train on all M views of an image in each step, or on one drawn at random."""
     inference: Literal["aggregated", "single", "distilled"] | None = None

@@ -57,6 +57,7 @@ def described(**options: Any) -> FeatureEnhancement:
             RegionDiscard(2, 2, identity=False),
             "distilled",
         ),
+        ({"transformation": "regions"}, RegionDiscard(2, 2), "single"),
         ({"tap": "layer2", "transformation": "turns"}, QuarterTurns(), "single"),
     ],
 )
@@ -72,8 +73,12 @@ def test_transformations_by_option(options: Any, transformation: Transformation,
     ("options", "message"),
     [
         (
-            {"transformation": "regions"},
-            r"transformation=regions needs maps: name a tap, such as tap=layer3 \(ssfe taps",
+            {"transformation": "turns"},
+            r"transformation=turns needs maps: name a tap, such as tap=layer3 \(ssfe taps",
+        ),
+        (
+            {"transformation": "regions", "inference": "aggregated"},
+            "inference=aggregated does not fold .* at the last map: use inference=single",
         ),
         ({"tap": "layer2", "transformation": "turns", "scheme": "keep_group"}, "scheme=keep_group has no effect with"),
         ({"tap": "layer2", "transformation": "turns", "transforms": 8}, "has four views, the first undisturbed"),

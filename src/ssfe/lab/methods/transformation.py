@@ -20,7 +20,7 @@ def make_transformation(options: MethodOptions) -> ssfe.Transformation:
     if options.transformation == "channels":
         return channel_discard(options)
     chosen = f"transformation={options.transformation}"
-    if options.tap is None:
+    if options.tap is None and options.transformation == "turns":
         raise ValueError(f"{chosen} needs maps: name a tap, such as tap=layer3 (ssfe taps MODEL lists them)")
     idle = [key for key in _MASKS if getattr(options, key) != getattr(MethodOptions(), key)]
     if idle:
@@ -51,14 +51,15 @@ def shipped_inference(options: MethodOptions, transformation: ssfe.Transformatio
     """
     if options.inference == "distilled" and not options.distill:
         raise ValueError("inference=distilled needs the distilled head: add distill=true")
-    if options.tap is None:
+    if transformation.folds and options.tap is None:
         return options.inference or "aggregated"
     if options.inference == "distilled" or (options.inference in ("single", None) and transformation.identity):
         return options.inference or "single"
     asked = f"inference={options.inference}" if options.inference else "a network without an identity view"
+    where = "the last map" if options.tap is None else f"tap={options.tap}"
     possible = "inference=single (it has an identity view)" if transformation.identity else "identity=true"
     raise ValueError(
-        f"{asked} does not fold into a stock network at tap={options.tap}: use {possible}, or inference=distilled with "
+        f"{asked} does not fold into a stock network at {where}: use {possible}, or inference=distilled with "
         "distill=true"
     )
 
