@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-VARIANTS = "ssfe:identity,ssfe:transforms=2,ssfe:transforms=8,discard,multitask,dropout"
+REGIONS = "ssfe:tap=layer4:transformation=regions"
+DEEPER = "ssfe:tap=layer4.0,ssfe:tap=layer4.0:transformation=turns,ssfe:tap=layer3:views=sampled"
+VARIANTS = "ssfe:identity,ssfe:transforms=2,ssfe:transforms=8,dropout"
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,11 @@ def _small_resnet18(*channels: int) -> list[str]:
 
 _CIFAR100 = ["benchmarks/data/cifar100"]
 _SUBSET = ["--limit-train", "10000", "--val-fraction", "0.02"]
-_RESNET10T_16 = [
+_HALF_16 = [
     *_CIFAR100,
-    *["--models", "small_stem", "--model-args", '{"base": "resnet10t", "channels": [32, 64, 128, 256]}'],
-    *["--image-size", "16", *_SUBSET, "--epochs", "20", "--batch-size", "64", "--lr", "0.1"],
+    *_small_resnet18(32, 64, 128, 256),
+    *["--image-size", "16", "--limit-train", "10000", "--val-fraction", "0.1", "--epochs", "30", "--batch-size", "64"],
+    *["--precision", "bf16"],
 ]
 _QUARTER_16 = [*_CIFAR100, *_small_resnet18(16, 32, 64, 128), "--image-size", "16", *_SUBSET, "--epochs", "20"]
 _HALF_32 = [*_CIFAR100, *_small_resnet18(32, 64, 128, 256), *_SUBSET, "--epochs", "60"]
@@ -59,21 +62,27 @@ _FULL = [*_CIFAR100, "--epochs", "100", "--val-fraction", "0.04"]
 _ALL = [
     Study(
         "cifar100-16px",
-        "CIFAR-100 at 16 px, 100 images per class, half-width ResNet-10-T, 20 epochs of 64-image batches",
-        "Does ssfe beat plain training, and which part of it does: the discarded channels, the pretext task, or the "
-        "joint labels? At which pace must its rows learn? How many views, and an identity view among them or not?",
+        "CIFAR-100 at 16 px, 100 images per class, half-width ResNet-18, 30 epochs of 64-image batches",
+        "Does ssfe beat plain training, with channels or with regions missing, and which part of it does: the views, "
+        "the pretext task, or the joint labels? At which pace must its rows learn? How many views, and an identity view "
+        "among them or not? What does a deeper tap give for its price?",
         "two CPU cores",
-        [*_RESNET10T_16, "--jobs", "2"],
-        [("plain,ssfe", 3), ("ssfe:gradient_scale=1", 3), ("multitask,discard", 3), (VARIANTS, 3), ("plain,ssfe", 5)],
+        [*_HALF_16, "--jobs", "2"],
+        [
+            (f"plain,ssfe,{REGIONS}", 5),
+            ("discard", 3),
+            ("ssfe:gradient_scale=1,multitask", 3),
+            (f"{DEEPER},{VARIANTS}", 3),
+        ],
     ),
     Study(
         "cifar100-16px-time",
-        "the same at equal time: the training time of 20 epochs of plain training for every method",
+        "the same at equal time: the training time of 30 epochs of plain training for every method",
         "SLA turns each image four times and pays for it in epochs. What is left of its gain at equal time, and does "
         "ssfe add to it?",
         "two CPU cores",
-        [*_RESNET10T_16, "--budget", "time", "--jobs", "2"],
-        [("plain,sla,ssfe+sla", 3)],
+        [*_HALF_16, "--budget", "time", "--jobs", "2"],
+        [("plain,sla", 3), ("ssfe+sla", 3)],
     ),
     Study(
         "cifar100-16px-short",
@@ -90,7 +99,7 @@ _ALL = [
         "The same question on a larger network and images of full size.",
         "a GPU, or two days of two CPU cores",
         _HALF_32,
-        [("plain,ssfe", 5), (f"{VARIANTS},sla", 3)],
+        [(f"plain,ssfe,{REGIONS}", 5), (f"{VARIANTS},discard,multitask,sla", 3)],
     ),
     Study(
         "fashion-mnist",
@@ -106,7 +115,7 @@ _ALL = [
         "The setting of the literature.",
         "a GPU",
         [*_FULL, "--models", "resnet18,wrn_16_4"],
-        [("plain,ssfe,sla,multitask,discard", 5)],
+        [("plain,ssfe,ssfe:transformation=regions,sla,multitask,discard", 5)],
     ),
     Study(
         "cifar100-cutmix",
@@ -114,7 +123,7 @@ _ALL = [
         "Does the gain add to that of a strong augmentation?",
         "a GPU",
         [*_FULL, "--models", "resnet18", "--cutmix", "1.0"],
-        [("plain,ssfe", 5)],
+        [("plain,ssfe,ssfe:transformation=regions", 5)],
     ),
     Study(
         "cifar100-trivialaugment",
@@ -122,7 +131,7 @@ _ALL = [
         "Does the gain add to that of a strong augmentation?",
         "a GPU",
         [*_FULL, "--models", "resnet18", "--augment", "trivialaugment"],
-        [("plain,ssfe", 5)],
+        [("plain,ssfe,ssfe:transformation=regions", 5)],
     ),
 ]
 STUDIES = {study.name: study for study in _ALL}

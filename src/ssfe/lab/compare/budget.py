@@ -14,7 +14,7 @@ from ssfe.lab.run.train import Experiment, prepare
 from ssfe.lab.training.device import find_device, resolve_precision
 from ssfe.lab.training.optimization import make_optimizer
 
-_WARM_UP, _ROUNDS = 2, 7
+_WARM_UP, _ROUNDS = 2, 15
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
