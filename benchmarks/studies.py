@@ -64,8 +64,8 @@ _ALL = [
         "cifar100-16px",
         "CIFAR-100 at 16 px, 100 images per class, half-width ResNet-18, 30 epochs of 64-image batches",
         "Does ssfe beat plain training, with channels or with regions missing, and which part of it does: the views, "
-        "the pretext task, or the joint labels? At which pace must its rows learn? How many views, and an identity view "
-        "among them or not? What does a deeper tap give for its price?",
+        "the pretext task, or the joint labels? At which pace must its rows learn? How many views, and an identity "
+        "view among them or not? What does a deeper tap give for its price?",
         "two CPU cores",
         [*_HALF_16, "--jobs", "2"],
         [
