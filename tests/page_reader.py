@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-_VOID = {"meta", "link", "br", "img", "input", "hr"}
+_VOID = {"meta", "link", "br", "wbr", "img", "input", "hr"}
 _ADDRESSES = {"href", "src", "srcset", "xlink:href", "action", "data", "poster", "background"}
 
 

@@ -8,6 +8,7 @@ import pytest
 from ssfe.lab.config import MethodOptions, TrainOptions
 from ssfe.lab.report.collect import Missing, RunRecord
 from ssfe.lab.report.parts.names import transformations
+from ssfe.lab.report.render import breakable
 from ssfe.lab.run.folder import RunFolder
 
 
@@ -36,3 +37,7 @@ def test_rotations_are_degrees_and_lost_options_leave_numbers() -> None:
 def record(method: str, options: TrainOptions | Missing) -> RunRecord:
     gone = Missing("gone")
     return RunRecord(RunFolder(Path("run")), method, {"method": method}, gone, gone, (), options)
+
+
+def test_labels_of_methods_may_be_broken_after_a_colon() -> None:
+    assert breakable("ssfe:tap=<b>:views") == "ssfe:<wbr>tap=&lt;b&gt;:<wbr>views"

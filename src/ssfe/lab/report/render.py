@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ssfe import __version__
 from ssfe.lab.report.page import Page
@@ -21,12 +21,19 @@ def render(page: Page) -> str:
     return environment.get_template("page.html.j2").render(page=page, style=style, policy=POLICY, version=__version__)
 
 
+def breakable(text: str) -> Markup:
+    """The text, which may be broken after a colon: the labels of methods with options are long words."""
+    return escape(text).replace(":", Markup(":<wbr>"))
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("ssfe.lab.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
+    return environment
