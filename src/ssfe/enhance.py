@@ -213,7 +213,7 @@ def _check_arguments(transform: Transformation | None, tap: str | None) -> None:
         raise TypeError(
             f"tap is the name of one module, not {type(tap).__name__}: several taps at once are not offered"
         )
-    if tap is None and transform is not None and not transform.folds and not transform.pools:
+    if tap is None and transform is not None and not transform.folds and not transform.survives_pooling:
         raise ValueError(
             f"{type(transform).__name__} does not fit the classifier's input, a vector of channels, nor the map that "
             "is pooled into it: name an earlier tap, enhance(model, transform, tap=...), or use ChannelDiscard"

@@ -30,7 +30,7 @@ class RegionDiscard(Transformation):
         ValueError: for a grid of less than two cells.
     """
 
-    pools: ClassVar[bool] = True
+    survives_pooling: ClassVar[bool] = True
     rows: int = 2
     columns: int = 2
     identity: bool = True

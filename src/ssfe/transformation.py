@@ -46,14 +46,14 @@ class Transformation(ABC):
         identity: whether the first view is the undisturbed features.
         folds: whether it is linear and acts on each channel alone, so that at the classifier's input all M views fold
             into one stock classifier.
-        pools: whether its views still differ after global average pooling, so that the network's last map can be
-            tapped.
+        survives_pooling: whether its views still differ after global average pooling, so that the last map before the
+            classifier can be tapped.
     """
 
     transforms: int
     identity: bool
     folds: ClassVar[bool] = False
-    pools: ClassVar[bool] = False
+    survives_pooling: ClassVar[bool] = False
 
     @abstractmethod
     def state(self, shape: FeatureShape) -> Tensor:
