@@ -59,6 +59,14 @@ def machine(content: dict[str, Any]) -> str:
     return f"{', '.join(devices)}, {hours:.1f} hours of training"
 
 
+def progress(study: Study, content: dict[str, Any]) -> str:
+    """How much of a study that is not complete has been run."""
+    models = {cell["model"] for cell in content["cells"]}
+    done = len([cell for cell in content["cells"] if (cell["label"], cell["seed"]) in study.cells])
+    of = len(study.cells) * len(models)
+    return "" if done >= of else f"{done} of {of} cells so far. "
+
+
 def tables(shown: list[Row]) -> str:
     """A table for each network."""
     models = list(dict.fromkeys(row.model for row in shown))
@@ -83,7 +91,8 @@ def long(study: Study) -> str:
     head = f"## {study.title}\n\n{study.question}\n\n```bash\n{commands}\n```\n"
     if content is None:
         return f"{head}\nNot run yet ({study.hardware}).\n"
-    return f"{head}\n{tables(rows(content))}\n\n{machine(content)}. Cells: `{study.output}/results.json`.\n"
+    about = f"{machine(content)}. {progress(study, content)}Cells: `{study.output}/results.json`."
+    return f"{head}\n{tables(rows(content))}\n\n{about}\n"
 
 
 def replaced(text: str, block: str) -> str:

@@ -35,6 +35,13 @@ class Study:
         """Its folder, from the repository's root."""
         return f"benchmarks/evidence/{self.name}"
 
+    @property
+    def cells(self) -> set[tuple[str, int]]:
+        """(method, seed) of every run, on each of its networks."""
+        return {
+            (method, seed) for methods, seeds in self.parts for method in methods.split(",") for seed in range(seeds)
+        }
+
     def commands(self) -> list[list[str]]:
         """The calls, word by word."""
         return [
@@ -70,8 +77,8 @@ _ALL = [
         [*_HALF_16, "--jobs", "2"],
         [
             (f"plain,ssfe,{REGIONS}", 5),
-            ("discard", 3),
-            ("ssfe:gradient_scale=1,multitask", 3),
+            ("ssfe:gradient_scale=1", 3),
+            ("discard,multitask", 3),
             (f"{DEEPER},{VARIANTS}", 3),
         ],
     ),
@@ -92,6 +99,17 @@ _ALL = [
         "two CPU cores",
         [*_QUARTER_16, "--jobs", "2"],
         [("plain,ssfe:gradient_scale=1", 3)],
+    ),
+    Study(
+        "fashion-mnist-2000",
+        "Fashion-MNIST, 200 images per class, cifar_resnet20, 40 epochs of 64-image batches",
+        "Many cheap seeds on few images, and a classifier of only 64 channels.",
+        "two CPU cores",
+        [
+            *["fashion-mnist", "--models", "cifar_resnet20", "--limit-train", "2000", "--val-fraction", "0.02"],
+            *["--epochs", "40", "--batch-size", "64", "--precision", "bf16", "--jobs", "2"],
+        ],
+        [("plain,ssfe,ssfe:transformation=regions,discard", 10)],
     ),
     Study(
         "cifar100-32px",
