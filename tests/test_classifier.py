@@ -40,7 +40,7 @@ def features(channels: int, conv: bool = False, dtype: torch.dtype = torch.float
 
 
 def make(channels: int, transform: ChannelDiscard | None = None, **options: Any) -> JointClassifier:
-    options.setdefault("dtype", torch.float64)
+    options = {"dtype": torch.float64, "gradient_scale": 3.0, **options}
     return JointClassifier(channels, CLASSES, transform, **options)
 
 
@@ -358,7 +358,8 @@ def test_joint_cross_entropy_agrees_with_the_stock_loss_at_the_start() -> None:
 
 @pytest.mark.parametrize("views", ["all", "sampled"])
 def test_rows_learn_at_a_plain_classifiers_pace(views: Any) -> None:
-    """The rows' mean gradient is a plain classifier's where the pretext task is solved and what views lack is zero.
+    """With the factor M the rows' mean gradient is a plain classifier's where the pretext task is solved and what views
+    lack is zero.
 
     Exactly so, sampled or not: every image's gradient falls to the rows of its own view.
     """
@@ -368,7 +369,7 @@ def test_rows_learn_at_a_plain_classifiers_pace(views: Any) -> None:
     x[:, :4] = 0  # what the views lack is nothing
     stock = nn.Linear(8, CLASSES).double()
     found = {}
-    for scale in (None, 1):
+    for scale in (4.0, 1.0):
         joint = JointClassifier.from_classifier(stock, ChannelDiscard(masks=masks), views=views, gradient_scale=scale)
         output = joint(x)
         # Where the pretext task is solved, only the classes under a view's own transformation compete.
@@ -376,16 +377,16 @@ def test_rows_learn_at_a_plain_classifiers_pace(views: Any) -> None:
         loss = nn.functional.cross_entropy(chosen.flatten(0, 1), labels.repeat_interleave(chosen.shape[1]))
         found[scale] = torch.autograd.grad(loss, joint.weight)[0].view(CLASSES, 4, 8).mean(1)
     plain = torch.autograd.grad(nn.functional.cross_entropy(stock(x), labels), stock.weight)[0]
-    torch.testing.assert_close(found[None], plain, **EXACT)
-    torch.testing.assert_close(found[1], plain / 4, **EXACT)
+    torch.testing.assert_close(found[4.0], plain, **EXACT)
+    torch.testing.assert_close(found[1.0], plain / 4, **EXACT)
 
 
 @pytest.mark.parametrize("scheme", ["drop_group", "keep_group", "drop_fraction"])
 @pytest.mark.parametrize("transforms", [2, 4, 8])
 def test_the_folded_classifier_moves_at_the_share_of_views_that_keep_a_channel(scheme: Any, transforms: int) -> None:
-    """One step of SGD, the pretext task solved: what docs/method.md says of the pace."""
+    """One step of SGD with the factor M, the pretext task solved: what docs/method.md says of the pace."""
     x, labels = features(16), torch.randint(CLASSES, (6,))
-    joint = JointClassifier(16, CLASSES, ChannelDiscard(transforms, scheme), bias=False, dtype=torch.float64)
+    joint = make(16, ChannelDiscard(transforms, scheme), bias=False, gradient_scale=float(transforms))
     torch.nn.init.zeros_(joint.weight)
     output = joint(x)
     own = output.logits.gather(3, output.views[:, :, None, None].expand(-1, -1, CLASSES, 1))[..., 0]
@@ -402,7 +403,7 @@ def test_the_folded_classifier_moves_at_the_share_of_views_that_keep_a_channel(s
 @pytest.mark.parametrize("scheme", ["drop_group", "drop_fraction"])
 def test_scaled_gradients_do_not_overflow_half_precision(scheme: Any) -> None:
     """Features that times M would be too large: the products of gradients and features are not."""
-    joint = JointClassifier(64, CLASSES, ChannelDiscard(scheme=scheme), dtype=torch.float16)
+    joint = make(64, ChannelDiscard(scheme=scheme), dtype=torch.float16, gradient_scale=4.0)
     x = torch.full((8, 64), 20_000.0, dtype=torch.float16)
     joint(x).logits.backward(torch.full((8, 4, CLASSES, 4), 1e-4, dtype=torch.float16))
     assert joint.weight.grad.isfinite().all()

@@ -41,7 +41,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def classifier(transform: ChannelDiscard | None = None, channels: int = 37, **options: Any) -> JointClassifier:
-    options.setdefault("dtype", torch.float64)
+    options = {"dtype": torch.float64, "gradient_scale": 3.0, **options}
     return JointClassifier(channels, CLASSES, transform, logits="chunked", **options)
 
 

@@ -56,7 +56,7 @@ def classifier_name(network: nn.Module) -> str:
 
 def enhanced(network: nn.Module, tap: str = "layer1", transformation: Transformation | None = None, **o: Any) -> Any:
     """With joint rows that differ from each other."""
-    model = enhance(network, transformation, tap=tap, example=EXAMPLE, **o)
+    model = enhance(network, transformation, tap=tap, example=EXAMPLE, **{"gradient_scale": 3.0, **o})
     for parameter in joint_classifier(model).parameters():
         nn.init.normal_(parameter, std=0.3)
     return model

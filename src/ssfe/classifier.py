@@ -49,11 +49,11 @@ class JointClassifier(nn.Module):
         logits: what training mode returns: the ``"whole"`` :class:`~ssfe.joint.JointLogits`, or ``"chunked"``
             :class:`~ssfe.lazy.LazyJointLogits` for a loss that never holds them all; ``"auto"`` is chunked where an
             image has 2^17 joint logits (V*N*M) or more.
-        gradient_scale: factor on the gradients of the joint rows, and on nothing else; default: M. A row's label
-            belongs to one view in M, and the loss is a mean over views: with the gradients as they are (1) the rows
-            learn M times more slowly under SGD than a plain classifier's, against the same weight decay; with M, a
-            row learns from its own view as a plain classifier from its input. Optimizers that normalise gradients,
-            such as Adam, see no difference.
+        gradient_scale: factor on the gradients of the joint rows, and on nothing else. A row's label belongs to one
+            view in M, and the loss is a mean over views: with the gradients as they are (1) the rows learn M times more
+            slowly under SGD than a plain classifier's, against the same weight decay; with M, a row learns from its own
+            view as a plain classifier from its input. Optimizers that normalise gradients, such as Adam, see no
+            difference.
         device, dtype: of the parameters.
 
     Attributes:
@@ -79,7 +79,7 @@ class JointClassifier(nn.Module):
         inference: Inference = "aggregated",
         distill: bool = False,
         logits: Logits = "auto",
-        gradient_scale: float | None = None,
+        gradient_scale: float = 1.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -90,12 +90,12 @@ class JointClassifier(nn.Module):
             raise ValueError(f"unknown views {views!r}: choose one of {', '.join(get_args(Views))}")
         if logits not in get_args(Logits):
             raise ValueError(f"unknown logits {logits!r}: choose one of {', '.join(get_args(Logits))}")
-        if gradient_scale is not None and not 0 < gradient_scale < math.inf:
-            raise ValueError(f"gradient_scale={gradient_scale} must be a positive number, or None for M")
+        if not 0 < gradient_scale < math.inf:
+            raise ValueError(f"gradient_scale={gradient_scale} must be a positive number")
         self.in_features = in_features
         self.num_classes = num_classes
         self.transforms = self._make_views(transform, torch.empty(0, device=device).device)
-        self.gradient_scale = float(gradient_scale or self.transforms)
+        self.gradient_scale = float(gradient_scale)
         self.conv = conv
         self.views: Views = views
         self.logits: Logits = logits

@@ -35,7 +35,7 @@ def enhance(
     distill: bool = False,
     example: Tensor | None = None,
     logits: Logits = "auto",
-    gradient_scale: float | None = None,
+    gradient_scale: float = 1.0,
 ) -> Network:
     """Give a stock image classifier the internal pretext task of Self-supervised Feature Enhancement
     (arXiv 2106.04921).
@@ -76,9 +76,8 @@ def enhance(
         logits: ``"whole"``, or ``"chunked"`` for large label spaces: the network returns
             :class:`~ssfe.lazy.LazyJointLogits` and the loss computes logits and gradients a few images at a time.
             ``"auto"`` is chunked from 2^17 joint logits per image (V*N*M) on, at the input of a single classifier.
-        gradient_scale: factor on the gradients of the joint classifier's rows; default M, which gives them a plain
-            classifier's pace under SGD; 1 leaves the gradients of the loss as they are (see
-            :class:`~ssfe.classifier.JointClassifier`).
+        gradient_scale: factor on the gradients of the joint classifier's rows; M gives them a plain classifier's pace
+            under SGD (see :class:`~ssfe.classifier.JointClassifier`).
 
     Returns:
         The same network object.

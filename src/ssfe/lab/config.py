@@ -101,9 +101,9 @@ class MethodOptions:
     does not fold."""
     distill: bool = False
     """Train a plain head beside, taught by the aggregated prediction (inference distilled needs it)."""
-    gradient_scale: float | None = None
-    """Factor on the gradients of the joint classifier's rows. Default: M, a plain classifier's pace; for sla 1, as
-    published: as the loss has them, slower by the number of views under sgd."""
+    gradient_scale: float = 1.0
+    """Factor on the gradients of the joint classifier's rows. The number of views gives them a plain classifier's pace
+    under sgd."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def make_method(
     if name == "plain":
         return Plain(smoothing)
     if name == "sla":
-        return LabelAugmentation(options.distill, smoothing, options.gradient_scale or 1.0)
+        return LabelAugmentation(options.distill, smoothing, options.gradient_scale)
     if name in ("ssfe", "ssfe+sla"):
         enhancement = FeatureEnhancement(options, smoothing, image_shape)
         return enhancement if name == "ssfe" else EnhancedLabelAugmentation(enhancement)

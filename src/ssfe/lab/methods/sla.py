@@ -136,8 +136,7 @@ class EnhancedLabelAugmentation(Method):
             self.enhancement.transform,
             classifier=name,
             views=options.views,
-            # Rows (class, rotation, channels missing) have one view in 4M each.
-            gradient_scale=options.gradient_scale or ROTATIONS * self.enhancement.transform.transforms,
+            gradient_scale=options.gradient_scale,
         )
         return RotatedInput(network, name)
 

@@ -36,7 +36,7 @@ def check_options(options: TrainOptions) -> None:
         ("weight_decay", optimization.weight_decay, (optimization.weight_decay or 0) >= 0, "not negative"),
         ("warmup_epochs", optimization.warmup_epochs, optimization.warmup_epochs >= 0, "not negative"),
         ("clip_grad", optimization.clip_grad, optimization.clip_grad is None or optimization.clip_grad > 0, "positive"),
-        ("gradient_scale", scale, scale is None or scale > 0, "positive"),
+        ("gradient_scale", scale, scale > 0, "positive"),
         ("ema", optimization.ema, 0 <= optimization.ema < 1, "in [0, 1)"),
         (
             "label_smoothing",
