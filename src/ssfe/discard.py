@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -55,8 +55,6 @@ class ChannelDiscard(Transformation):
     fraction: float = 0.5
     seed: int = 0
     masks: MaskRows | None = None
-
-    folds: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.masks is not None:

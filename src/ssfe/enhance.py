@@ -40,9 +40,9 @@ def enhance(
     """Give a stock image classifier the internal pretext task of Self-supervised Feature Enhancement
     (arXiv 2106.04921).
 
-    The classifier is replaced, in place, by a joint classifier of N*M outputs that sees M views of its input, each
-    without some of the channels. All other weights are untouched, and the joint classifier starts with the stock
-    classifier's predictions.
+    The classifier is replaced, in place, by a joint classifier of N*M outputs that sees M views of its input, by
+    default each without some of the channels. All other weights are untouched, and the joint classifier starts with the
+    stock classifier's predictions.
 
     With ``tap`` the views are made earlier, of the output of the module of that name, and the network computes what
     follows once, on the batch of all views: up to M times the cost of that part (``ssfe taps MODEL`` lists the cost),
@@ -92,7 +92,7 @@ def enhance(
     stocks = find_classifiers(model, classifier)
     for _, stock in stocks:
         check_linear(stock)
-    if tap is None and transform is not None and not transform.folds:
+    if tap is None and not isinstance(transform, ChannelDiscard | None):
         tap = _last_map(model, transform, _only(model, stocks)[1], example)
     if tap is not None or len(stocks) > 1:
         logits = _whole(logits)
@@ -212,7 +212,7 @@ def _check_arguments(transform: Transformation | None, tap: str | None) -> None:
         raise TypeError(
             f"tap is the name of one module, not {type(tap).__name__}: several taps at once are not offered"
         )
-    if tap is None and transform is not None and not transform.folds and not transform.survives_pooling:
+    if tap is None and not isinstance(transform, ChannelDiscard | None) and not transform.survives_pooling:
         raise ValueError(
             f"{type(transform).__name__} does not fit the classifier's input, a vector of channels, nor the map that "
             "is pooled into it: name an earlier tap, enhance(model, transform, tap=...), or use ChannelDiscard"

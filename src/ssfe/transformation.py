@@ -44,15 +44,12 @@ class Transformation(ABC):
     Attributes:
         transforms: M, how many views of the features there are.
         identity: whether the first view is the undisturbed features.
-        folds: whether it is linear and acts on each channel alone, so that at the classifier's input all M views fold
-            into one stock classifier.
         survives_pooling: whether its views still differ after global average pooling, so that the last map before the
             classifier can be tapped.
     """
 
     transforms: int
     identity: bool
-    folds: ClassVar[bool] = False
     survives_pooling: ClassVar[bool] = False
 
     @abstractmethod

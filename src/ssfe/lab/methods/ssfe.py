@@ -35,7 +35,7 @@ class FeatureEnhancement(Method):
         self.shipped = self.inference
         self.views = self.transform.transforms if options.views == "all" else 1
         what = f"scheme {options.scheme}" if options.transformation == "channels" else options.transformation
-        where = options.tap or ("the features" if self.transform.folds else "the last map")
+        where = options.tap or ("the features" if options.transformation == "channels" else "the last map")
         self.summary = f"ssfe: {self.transform.transforms} views of {where}, {what}"
         self.criterion = ssfe.JointLoss(label_smoothing)
 

@@ -51,7 +51,7 @@ def shipped_inference(options: MethodOptions, transformation: ssfe.Transformatio
     """
     if options.inference == "distilled" and not options.distill:
         raise ValueError("inference=distilled needs the distilled head: add distill=true")
-    if transformation.folds and options.tap is None:
+    if options.tap is None and options.transformation == "channels":
         return options.inference or "aggregated"
     if options.inference == "distilled" or (options.inference in ("single", None) and transformation.identity):
         return options.inference or "single"
