@@ -17,7 +17,7 @@ from ssfe.lab.compare.summary import summarise
 def result(method: str, seed: int, top1: float, seconds: float = 10.0, **readings: float) -> dict[str, Any]:
     shipped = "plain" if method == "plain" else "aggregated"
     scores = {"shipped": top1, shipped: top1, **readings}
-    metrics = {name: {"top1": value, "nll": 1.0, "ece": 0.1} for name, value in scores.items()}
+    metrics = {name: {"top1": value, "nll": 1.0 - (method != "plain") / 50, "ece": 0.1} for name, value in scores.items()}
     return {
         "model": "net",
         "label": method,
@@ -58,6 +58,9 @@ def test_rows_compare_each_method_with_plain_and_correct_the_p_values() -> None:
     assert ssfe.difference is not None
     assert ssfe.difference.estimate == expected.estimate
     assert ssfe.difference.p == expected.p
+    assert plain.nll_difference is None
+    assert ssfe.nll_difference is not None
+    assert ssfe.nll_difference.mean == pytest.approx(-0.02)
     assert expected.p is not None
     assert sla.difference is not None
     assert sla.difference.p is not None

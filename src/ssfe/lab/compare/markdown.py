@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from ssfe.lab.compare.statistics import Estimate
 from ssfe.lab.compare.summary import Row
 
-HEADER = ("method", "top-1 %", "vs plain", "p (Holm)", "NLL", "ECE", "step", "seeds", "epochs", "parameters")
+HEADER = (
+    *("method", "top-1 %", "vs plain", "p (Holm)", "NLL", "ECE", "step"),  # what a terminal shows
+    *("NLL vs plain", "seeds", "epochs", "parameters"),
+)
 
 
 def table_cells(row: Row, short: bool = False) -> tuple[str, ...]:
@@ -22,6 +25,7 @@ def table_cells(row: Row, short: bool = False) -> tuple[str, ...]:
         f"{row.nll.mean:.3f}",
         f"{row.ece.mean:.3f}",
         "" if row.step_ratio is None else f"{row.step_ratio:.2f}x",
+        "" if row.nll_difference is None else interval(row.nll_difference, 1, "+.3f", short),
         str(row.top1.count),
         str(row.epochs),
         f"{row.parameters:,}",

@@ -20,6 +20,7 @@ class Row:
             whether the reading is the one that is shipped.
         top1, nll, ece: on test images; shares in [0, 1], NLL in nats.
         difference: of top-1 to plain training, paired by seed; None for plain itself or where plain is missing.
+        nll_difference: the same of NLL, without a test.
         time_ratio: seconds of the median epoch as a ratio to plain, paired by seed; None where plain is missing.
         step_ratio: seconds of a training step as a ratio to plain, measured in alternation; None where that failed.
         epochs: that it was trained for.
@@ -34,6 +35,7 @@ class Row:
     nll: Estimate
     ece: Estimate
     difference: PairedDifference | None
+    nll_difference: Estimate | None
     time_ratio: Estimate | None
     step_ratio: float | None
     epochs: int
@@ -80,12 +82,16 @@ def _rows(
     readings = sorted(
         (name for name in first["test"] if name not in ("shipped", "pretext")), key=lambda n: n != shipped
     )
-    baseline = {seed: result["test"]["shipped"]["top1"] for seed, result in plain.items()}
+    baseline = {
+        metric: {seed: result["test"]["shipped"][metric] for seed, result in plain.items()}
+        for metric in ("top1", "nll")
+    }
     ratios = [_epoch_seconds(runs[seed]) / _epoch_seconds(plain[seed]) for seed in runs if seed in plain]
     rows = []
     for reading in readings:
         metrics = {seed: result["test"][reading] for seed, result in runs.items()}
-        top1 = {seed: values["top1"] for seed, values in metrics.items()}
+        top1, nll = ({seed: values[metric] for seed, values in metrics.items()} for metric in ("top1", "nll"))
+        apart = paired_difference(nll, baseline["nll"])
         rows.append(
             Row(
                 model=model,
@@ -93,9 +99,10 @@ def _rows(
                 reading=reading,
                 shipped=reading == shipped,
                 top1=estimate(list(top1.values())),
-                nll=estimate([values["nll"] for values in metrics.values()]),
+                nll=estimate(list(nll.values())),
                 ece=estimate([values["ece"] for values in metrics.values()]),
-                difference=None if label == BASELINE else paired_difference(top1, baseline),
+                difference=None if label == BASELINE else paired_difference(top1, baseline["top1"]),
+                nll_difference=None if label == BASELINE or apart is None else apart.estimate,
                 time_ratio=estimate(ratios) if ratios else None,
                 step_ratio=step_ratio,
                 epochs=first["epochs"],
