@@ -76,9 +76,9 @@ _ALL = [
         "two CPU cores",
         [*_HALF_16, "--jobs", "2"],
         [
-            (f"plain,ssfe,{REGIONS}", 5),
-            ("ssfe:gradient_scale=1", 3),
-            ("discard,multitask", 3),
+            ("plain,ssfe", 5),
+            (f"ssfe:gradient_scale=4,{REGIONS}:gradient_scale=5", 3),
+            (f"{REGIONS},discard,multitask", 3),
             (f"{DEEPER},{VARIANTS}", 3),
         ],
     ),
@@ -94,11 +94,10 @@ _ALL = [
     Study(
         "cifar100-16px-short",
         "CIFAR-100 at 16 px, 100 images per class, quarter-width ResNet-18, 20 epochs of 128-image batches",
-        "A small network in a training so short that it underfits, with the gradients of the joint rows as the loss "
-        "has them: where it was seen that they are too small.",
+        "A small network in a training so short that it underfits.",
         "two CPU cores",
         [*_QUARTER_16, "--jobs", "2"],
-        [("plain,ssfe:gradient_scale=1", 3)],
+        [("plain,ssfe", 3)],
     ),
     Study(
         "fashion-mnist-2000",
@@ -109,7 +108,11 @@ _ALL = [
             *["fashion-mnist", "--models", "cifar_resnet20", "--limit-train", "2000", "--val-fraction", "0.02"],
             *["--epochs", "40", "--batch-size", "64", "--precision", "bf16", "--jobs", "2"],
         ],
-        [("plain,ssfe,ssfe:transformation=regions,discard", 10)],
+        [
+            ("plain,ssfe", 10),
+            ("ssfe:gradient_scale=4,ssfe:transformation=regions:gradient_scale=5,discard", 3),
+            ("ssfe:transformation=regions", 3),
+        ],
     ),
     Study(
         "cifar100-32px",

@@ -17,7 +17,9 @@ from ssfe.lab.compare.summary import summarise
 def result(method: str, seed: int, top1: float, seconds: float = 10.0, **readings: float) -> dict[str, Any]:
     shipped = "plain" if method == "plain" else "aggregated"
     scores = {"shipped": top1, shipped: top1, **readings}
-    metrics = {name: {"top1": value, "nll": 1.0 - (method != "plain") / 50, "ece": 0.1} for name, value in scores.items()}
+    metrics = {
+        name: {"top1": value, "nll": 1.0 - (method != "plain") / 50, "ece": 0.1} for name, value in scores.items()
+    }
     return {
         "model": "net",
         "label": method,
