@@ -84,7 +84,7 @@ _ALL = [
     ),
     Study(
         "cifar100-16px-time",
-        "the same at equal time: the training time of 30 epochs of plain training for every method",
+        "CIFAR-100 at 16 px at equal time: the training time of 30 epochs of plain training for every method",
         "SLA turns each image four times and pays for it in epochs. What is left of its gain at equal time, and does "
         "ssfe add to it?",
         "two CPU cores",
@@ -140,7 +140,7 @@ _ALL = [
     ),
     Study(
         "cifar100-cutmix",
-        "the same with CutMix",
+        "CIFAR-100, all images, ResNet-18 with a small stem, 100 epochs with CutMix",
         "Does the gain add to that of a strong augmentation?",
         "a GPU",
         [*_FULL, "--models", "resnet18", "--cutmix", "1.0"],
@@ -148,7 +148,7 @@ _ALL = [
     ),
     Study(
         "cifar100-trivialaugment",
-        "the same with TrivialAugment",
+        "CIFAR-100, all images, ResNet-18 with a small stem, 100 epochs with TrivialAugment",
         "Does the gain add to that of a strong augmentation?",
         "a GPU",
         [*_FULL, "--models", "resnet18", "--augment", "trivialaugment"],
