@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -47,18 +46,8 @@ def main(folder: str, rank: int) -> None:
     state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
     if rank == 0:
         torch.save(state, Path(folder) / "state.pt")
-    wait_for_both(Path(folder), rank)
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
-
-
-def wait_for_both(folder: Path, rank: int, seconds: float = 60) -> None:
-    """No barrier: whoever leaves it first closes the connection that the other's may still need."""
-    (folder / f"done-{rank}").touch()
-    until = time.monotonic() + seconds
-    while not all((folder / f"done-{other}").exists() for other in (0, 1)):
-        if time.monotonic() > until:
-            raise TimeoutError("the other process did not finish")
-        time.sleep(0.01)
 
 
 if __name__ == "__main__":
