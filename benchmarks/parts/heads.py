@@ -46,6 +46,7 @@ def classifier(fast: bool) -> list[dict[str, Any]]:
         "4 contiguous groups": ssfe.ChannelDiscard(),
         "4 interleaved groups": ssfe.ChannelDiscard(groups="interleaved"),
         "4 random halves (overlapping)": ssfe.ChannelDiscard(scheme="drop_fraction"),
+        "4 random halves (overlapping), as drawn": ssfe.ChannelDiscard(scheme="drop_fraction", groups="random"),
     }.items():
         passes = dict(zip(("forward", "both"), classifier_calls(transform, batch, channels, classes), strict=True))
         rounds = 2 if fast else 7

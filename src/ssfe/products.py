@@ -21,9 +21,9 @@ from ssfe.atoms import (
 )
 from ssfe.gradients import scaled_gradient
 
-_BLOCK = 2**21
-"""Elements of the atoms' partials at a time: they stay in a processor's cache, where all at once would be several times
-as large as the views."""
+_BLOCK = 2**22
+"""Elements of the atoms' partials at a time: they stay in a processor's cache (16 MiB), where all at once would be
+several times as large as the views. Half of it cost a tenth more: narrower products."""
 
 _NARROWEST = 256
 """Outputs of a block, at least: narrower products are slow."""

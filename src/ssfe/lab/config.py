@@ -83,7 +83,7 @@ class MethodOptions:
     scheme: Literal["drop_group", "keep_group", "drop_fraction"] = "drop_group"
     """What a view discards: one channel group, all groups but one, or a random share of the channels."""
     groups: Literal["contiguous", "interleaved", "random"] = "contiguous"
-    """How channels are dealt into groups."""
+    """How channels are dealt into groups; of drop_fraction, contiguous puts those that the same views lack together."""
     fraction: float = 0.5
     """Share of channels that a view of scheme drop_fraction discards."""
     identity: bool | None = None
