@@ -31,6 +31,17 @@ def test_a_deeper_tap_costs_more() -> None:
     assert whole["ssfe"]["shipped_parameters"] == whole["ssfe"]["parameters"]
 
 
+def test_regions_and_arguments_of_the_network() -> None:
+    base = ("cost", "small_stem", "--model-args", '{"base": "test_resnet"}', *TINY[2:], "--json")
+    channels, regions = (
+        json.loads(succeed(*base, *more).out)["methods"] for more in ((), ("--transformation", "regions"))
+    )
+    assert regions["ssfe"]["parameters"] > channels["ssfe"]["parameters"], "five views, not four"
+    assert regions["ssfe"]["flops"] < 1.1 * regions["plain"]["flops"], "the last map is the default"
+    stock = json.loads(succeed(*TINY, "--json").out)["methods"]
+    assert channels["plain"]["parameters"] == stock["plain"]["parameters"]
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
@@ -45,6 +56,9 @@ def test_a_deeper_tap_costs_more() -> None:
         ("--accelerator cuda", "accelerator=cuda"),
         ("resnet10t --image-size 32 --batch 2 --tap layer9", "layer9"),
         ("--scheme all", "not one of drop_group"),
+        ("--transformation turns", "turns needs maps: name a tap"),
+        ("small_stem", "small_stem needs the name of another network"),
+        ('cifar_resnet20 --model-args {"width":2}', "cifar_resnet20 takes no 'width'"),
         ("resnet18 resnet50", "resnet50"),
     ],
 )

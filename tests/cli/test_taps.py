@@ -24,6 +24,12 @@ def test_json() -> None:
     assert 3 > costs[0] > costs[1] > costs[2] > costs[3] > 1
 
 
+def test_arguments_of_the_network() -> None:
+    given = ("--model-args", '{"base": "resnet18", "channels": [8, 16, 24, 40]}')
+    rows = json.loads(succeed("taps", "small_stem", *given, "--image-size=16", "--json").out)["taps"]
+    assert [row["shape"] for row in rows[-2:]] == [[40, 2, 2], [40]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

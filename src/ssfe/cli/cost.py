@@ -12,12 +12,12 @@ from rich.table import Table
 import ssfe
 from ssfe.cli.parsers import OneLineParser
 from ssfe.discard import Groups, Scheme
+from ssfe.lab.config import MethodOptions
 from ssfe.lab.cost import Precision, model_cost
 from ssfe.lab.errors import UserError
+from ssfe.lab.methods.transformation import make_transformation
 
-USAGE = (
-    "ssfe cost [MODEL] [--image-size PX] [--batch B] [--classes N] [--transforms M] [--tap NAME] [--json] [OPTION ...]"
-)
+USAGE = "ssfe cost [MODEL] [--image-size PX] [--batch B] [--classes N] [--tap NAME] [--json] [OPTION ...]"
 
 
 def cost_parser() -> ArgumentParser:
@@ -30,18 +30,20 @@ def cost_parser() -> ArgumentParser:
     parser.add_argument(
         "model", type=str | None, nargs="?", metavar="MODEL", help="Of timm, or cifar_resnet20 and the like (default)."
     )
+    parser.add_argument("--model_args", type=dict[str, Any], default={}, help="As for ssfe train.")
     parser.add_argument("--image_size", type=int | None, help="Pixels. Default: what the network was made for.")
     parser.add_argument("--batch", type=int, default=32, help="Images in a step.")
     parser.add_argument("--classes", type=int, default=100, help="N.")
-    parser.add_argument("--transforms", type=int, default=4, help="M, views of the features.")
+    parser.add_argument(
+        "--transformation", type=Literal["channels", "regions", "turns"], default="channels", help="As for ssfe train."
+    )
+    parser.add_argument("--transforms", type=int | None, help="M, views of the features. Default: as for ssfe train.")
     parser.add_argument("--scheme", type=Scheme, default="drop_group", help="As for ssfe train.")
     parser.add_argument("--groups", type=Groups, default="contiguous", help="As for ssfe train.")
     parser.add_argument(
         "--identity", type=bool | None, help="Whether the first view is undisturbed. Default: only at a deeper tap."
     )
-    parser.add_argument(
-        "--tap", type=str | None, help="A module to tap (ssfe taps MODEL). Default: before the classifier."
-    )
+    parser.add_argument("--tap", type=str | None, help="A module to tap (ssfe taps MODEL). Default: as for ssfe train.")
     parser.add_argument("--views", type=Literal["all", "sampled"], default="all", help="As for ssfe train.")
     parser.add_argument("--rounds", type=int, default=7, help="How often each step is timed.")
     parser.add_argument("--precision", type=Precision, default="fp32", help="Arithmetic.")
@@ -52,12 +54,12 @@ def cost_parser() -> ArgumentParser:
 
 def run_cost(parsed: dict[str, Any]) -> int:
     """Measure and print."""
-    identity = parsed["tap"] is not None if parsed["identity"] is None else parsed["identity"]
+    described = ("transformation", "transforms", "scheme", "groups", "identity", "tap")
     try:
-        transform = ssfe.ChannelDiscard(parsed["transforms"], parsed["scheme"], parsed["groups"], identity=identity)
+        transform = make_transformation(MethodOptions(**{name: parsed[name] for name in described}))
     except ValueError as error:
         raise UserError(str(error)) from error
-    names = ("image_size", "batch", "classes", "views", "tap", "rounds", "precision", "accelerator")
+    names = ("model_args", "image_size", "batch", "classes", "views", "tap", "rounds", "precision", "accelerator")
     cost = model_cost(parsed["model"], transform=transform, **{name: parsed[name] for name in names})
     if parsed["json"]:
         print(json.dumps(cost.to_dict(), indent=2))

@@ -17,10 +17,11 @@ def taps_parser() -> ArgumentParser:
     """``ssfe taps``."""
     parser = OneLineParser(
         prog="ssfe taps",
-        usage="ssfe taps MODEL [--image-size S] [--transforms M] [--json]",
+        usage="ssfe taps MODEL [--model-args JSON] [--image-size S] [--transforms M] [--json]",
         description="List the places of a network where features can be disturbed, and what training costs there.",
     )
     parser.add_argument("model", type=str, metavar="MODEL", help="A network, as for ssfe train --model.")
+    parser.add_argument("--model_args", type=dict[str, Any], default={}, help="As for ssfe train.")
     parser.add_argument("--image_size", type=int | None, help="Side of the images, in pixels. Default: the network's.")
     parser.add_argument("--transforms", type=int, default=4, help="M: how many views.")
     parser.add_argument("--json", type=bool, default=False, help="Print JSON instead of a table.")
@@ -30,7 +31,7 @@ def taps_parser() -> ArgumentParser:
 def run_taps(parsed: dict[str, Any]) -> int:
     """Print the taps of ``parsed["model"]``."""
     model, transforms = parsed["model"], parsed["transforms"]
-    size, rows = network_taps(model, parsed["image_size"], transforms)
+    size, rows = network_taps(model, parsed["image_size"], transforms, parsed["model_args"])
     if parsed["json"]:
         taps = [row.to_dict() for row in rows]
         print(json.dumps({"model": model, "image_size": size, "transforms": transforms, "taps": taps}, indent=2))

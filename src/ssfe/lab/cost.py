@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -23,10 +23,11 @@ _SMALL = 32
 def model_cost(
     model: str | None,
     *,
+    model_args: dict[str, Any],
     image_size: int | None,
     batch: int,
     classes: int,
-    transform: ssfe.ChannelDiscard,
+    transform: ssfe.Transformation,
     views: Literal["all", "sampled"],
     tap: str | None,
     rounds: int,
@@ -46,11 +47,12 @@ def model_cost(
     if image_size is None:
         if model is not None:
             check_name(model)
-        known = timm.models.get_pretrained_cfg(model) if model is not None else None
+        base = model_args.get("base", model)
+        known = timm.models.get_pretrained_cfg(str(base)) if base is not None else None
         image_size = known.input_size[-1] if known is not None else _SMALL
     device = find_device(accelerator)
     spec, _ = choose_model(
-        model, image_size=image_size, channels=3, num_classes=classes, pretrained=False, model_args={}
+        model, image_size=image_size, channels=3, num_classes=classes, pretrained=False, model_args=model_args
     )
     network = build_model(spec, image_size).to(device)
     images = torch.randn(batch, 3, image_size, image_size, device=device)

@@ -61,13 +61,16 @@ class TapRow:
         return asdict(self)
 
 
-def network_taps(model: str, image_size: int | None = None, transforms: int = 4) -> tuple[int, list[TapRow]]:
+def network_taps(
+    model: str, image_size: int | None = None, transforms: int = 4, model_args: dict[str, Any] | None = None
+) -> tuple[int, list[TapRow]]:
     """The taps of a network by name, as ``ssfe train`` would build it for such images.
 
     Args:
         model: any name that ``ssfe train`` takes.
         image_size: default: the one in timm's configuration of the network.
         transforms: M, an identity view included at deeper taps.
+        model_args: more arguments of timm.create_model.
 
     Returns:
         The image size, and the taps in the order of the forward pass, the classifier's input last.
@@ -80,9 +83,10 @@ def network_taps(model: str, image_size: int | None = None, transforms: int = 4)
         raise UserError(f"transforms={transforms} must be at least 3: an identity view, and two to tell apart")
     if image_size is not None and image_size < 1:
         raise UserError(f"image_size={image_size} must be at least 1")
-    config = timm.models.get_pretrained_cfg(model)
+    own = model_args or {}
+    config = timm.models.get_pretrained_cfg(str(own.get("base", model)))
     size = image_size or (config.input_size[-1] if config is not None else 224)
-    spec, _ = choose_model(model, image_size=size, channels=3, num_classes=CLASSES, pretrained=False, model_args={})
+    spec, _ = choose_model(model, image_size=size, channels=3, num_classes=CLASSES, pretrained=False, model_args=own)
     network = build_model(spec, size)
     try:
         return size, list_taps(network, torch.zeros(1, 3, size, size), transforms)
