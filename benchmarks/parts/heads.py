@@ -49,7 +49,7 @@ def classifier(fast: bool) -> list[dict[str, Any]]:
         "4 random halves (overlapping), as drawn": ssfe.ChannelDiscard(scheme="drop_fraction", groups="random"),
     }.items():
         passes = dict(zip(("forward", "both"), classifier_calls(transform, batch, channels, classes), strict=True))
-        rounds = 2 if fast else 7
+        rounds = 2 if fast else 21
         times = {name: times_of(alternate(calls, rounds=rounds)) for name, calls in passes.items()}
         found.append(
             {
