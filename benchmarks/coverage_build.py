@@ -142,8 +142,13 @@ def parameters(network: nn.Module) -> int:
 
 def on_meta(architecture: Architecture, **options: Any) -> nn.Module:
     """The network without memory behind its weights."""
-    with torch.device("meta"):
-        return architecture.create(**options)
+    try:
+        with torch.device("meta"):
+            return architecture.create(**options)
+    except NotImplementedError:
+        # torchvision's RegNets compute their widths with tensors. Weights that wait for their values take no memory yet.
+        with cheap_initialisation():
+            return architecture.create(**options).to("meta")
 
 
 def reduced(architecture: Architecture, limit: int) -> dict[str, Any] | None:

@@ -90,8 +90,12 @@ def train_step(model: nn.Module, images: Tensor, joint_parameters: list[nn.Param
     norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
     _require(norm.isfinite(), f"the norm of the gradient is {norm}")
     before = [p.detach().clone() for p in joint_parameters]
-    # Batch norm over two images has enormous gradients.
-    torch.optim.SGD(model.parameters(), 0.1 * min(1.0, 0.01 / float(norm))).step()
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            # A hundredth of the weights: gradients span many orders of magnitude where batch norm sees two images.
+            own = nn.utils.get_total_norm([parameter.grad]).clamp(min=1e-30)
+            parameter.grad.mul_(0.01 * parameter.detach().norm().clamp(min=1e-3) / own)
+    torch.optim.SGD(model.parameters(), 1.0).step()
     _require(not any(p.equal(b) for p, b in zip(joint_parameters, before, strict=True)), "the step changed nothing")
     model.zero_grad()
     return len(outputs) - 1
