@@ -146,7 +146,7 @@ def on_meta(architecture: Architecture, **options: Any) -> nn.Module:
         with torch.device("meta"):
             return architecture.create(**options)
     except NotImplementedError:
-        # torchvision's RegNets compute their widths with tensors. Weights that wait for their values take no memory yet.
+        # torchvision's RegNets compute their widths with tensors. Weights that wait for values take no memory yet.
         with cheap_initialisation():
             return architecture.create(**options).to("meta")
 

@@ -30,8 +30,9 @@ back: enhanced with the defaults, trained for one step on two images, folded. {h
 
 A network passes if
 
-- its logits before training are the stock network's, and the folded network's are the enhanced network's, within
-  {tolerance:.1g} of the largest logit (largest difference seen: {start:.1g} and {fold:.1g});
+- its logits before training are the stock network's, and after the step the folded classifier's are the mean over the
+  views of the joint classifier's, each by its own masked product, within {tolerance:.1g} of the largest logit (largest
+  difference seen: {start:.1g} and {fold:.1g});
 - enhancing leaves every parameter but the classifier's as it was, and every joint classifier learns in the step;
 - the folded network has the stock network's modules, keys, shapes and dtypes.
 
@@ -82,7 +83,8 @@ def headline(outcomes: list[Outcome], total: int) -> str:
     counts = Counter(o["outcome"] for o in outcomes)
     classifiers = len(outcomes) - counts["none"]
     works = classifiers - counts["failed"]
-    text = f"**{works:,} of {classifiers:,} networks with a classifier work.**"
+    text = f"**{works:,} of {classifiers:,} networks with a classifier work**"
+    text += f", {counts['meta']:,} of them checked by keys and shapes alone." if counts["meta"] else "."
     missing = total - len(outcomes)
     return text + (f" {missing:,} of the {total:,} have not been run yet." if missing else "")
 

@@ -117,6 +117,7 @@ def smallest_images(
 
     Raises:
         TooLargeError, NoClassifierError: before the check.
+        CheckError: from it, at whatever size.
         Exception: the network's error at its own size, if there is none.
     """
     size_option = architecture.size_option()
@@ -128,7 +129,7 @@ def smallest_images(
             network, own = build(architecture, options, size_option, size, limit)
             figures = {"parameters": parameters(network), "image": size or own}
             figures |= there_and_back(network, size or own)
-        except (OutOfTimeError, TooLargeError, NoClassifierError):
+        except (OutOfTimeError, TooLargeError, NoClassifierError, CheckError):
             raise
         except Exception as error:
             if isinstance(error, MemoryError) or "can't allocate memory" in str(error):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
-from benchmarks import coverage
+from benchmarks import coverage, coverage_worker
 from benchmarks.coverage_build import Architecture, architectures, cheap_initialisation, reduced
-from benchmarks.coverage_check import CheckError, keys_and_shapes, there_and_back
+from benchmarks.coverage_check import CheckError, StockError, keys_and_shapes, there_and_back
 from benchmarks.coverage_worker import check, has_classifier
-from torch import Tensor
+from torch import Tensor, nn
+
+from ssfe import JointClassifier
 
 from .reference.networks import ConvHeadNet, TinyNet
 
@@ -28,9 +32,9 @@ def test_three_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         ("timm", "test_vit", "full"),
         ("torchvision", "squeezenet1_1", "full"),
     ]
-    assert all(0 < o["start"] < 1e-5 and o["fold"] < 1e-5 and o["classifiers"] == 1 for o in outcomes)
+    assert all(0 < o["start"] < 1e-5 and 0 < o["fold"] < 1e-5 and o["classifiers"] == 1 for o in outcomes)
     text = page.read_text()
-    assert "**3 of 3 networks with a classifier work.**" in text
+    assert "**3 of 3 networks with a classifier work**." in text
     assert "| as it is, on small images | 2 | 1 |" in text
     assert "3/3 squeezenet1_1: full" in capsys.readouterr().out
     page.unlink()
@@ -86,6 +90,33 @@ class Changing(TinyNet):
 def test_what_does_not_work_is_found(network: type[TinyNet], problem: str) -> None:
     with pytest.raises(CheckError, match=problem):
         there_and_back(network(), 8)
+
+
+def test_a_wrong_fold_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def folded(joint: JointClassifier, inference: str | None = None) -> tuple[Tensor, Tensor | None]:
+        rows = joint.weight.unflatten(0, (-1, joint.transforms)).mean(1) * joint.masks.float().mean(0)
+        return rows, None if joint.bias is None else joint.bias.unflatten(0, (-1, joint.transforms)).mean(1)
+
+    monkeypatch.setattr(JointClassifier, "folded", folded)
+    with pytest.raises(CheckError, match="differ from the mean over the views by"):
+        there_and_back(TinyNet(), 8)
+
+
+def test_only_a_stock_network_gets_larger_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def failing(error: type[Exception]) -> Callable[[nn.Module, int], dict[str, Any]]:
+        def check_of_size(network: nn.Module, size: int) -> dict[str, Any]:
+            sizes.append(size)
+            raise error("no")
+
+        return check_of_size
+
+    for error, tried in ((CheckError, 1), (StockError, 2)):
+        sizes.clear()
+        monkeypatch.setattr(coverage_worker, "there_and_back", failing(error))
+        assert check(Architecture("timm", "test_resnet"), 60, {})["outcome"] == "failed"
+        assert min(len(sizes), 2) == tried
 
 
 def test_what_works() -> None:
