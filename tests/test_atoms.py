@@ -35,7 +35,6 @@ def test_any_masks(transforms: int, channels: int, rows: int, seed: int) -> None
         ChannelDiscard(3, "keep_group", "random"),
         ChannelDiscard(3, groups="interleaved", identity=True),
         ChannelDiscard(3, "drop_fraction"),
-        ChannelDiscard(3, "drop_fraction", "random"),
     ],
 )
 def test_first_and_second_derivatives(
@@ -78,9 +77,7 @@ def test_first_and_second_derivatives(
         ({"groups": "interleaved"}, 512, 4, False, True),
         ({"groups": "random", "scheme": "keep_group", "transforms": 16}, 2048, 16, False, True),
         ({"transforms": 8, "identity": True}, 510, 7, True, True),
-        ({"scheme": "drop_fraction"}, 2048, 15, True, True),
-        ({"scheme": "drop_fraction", "groups": "random"}, 2048, 15, False, True),
-        ({"scheme": "drop_fraction", "transforms": 8}, 2048, None, True, False),
+        ({"scheme": "drop_fraction", "transforms": 8}, 2048, None, False, False),
         ({"transforms": 4}, 4, 4, True, False),
     ],
 )
@@ -92,7 +89,7 @@ def test_plans(arguments: dict, channels: int, atoms: int | None, in_place: bool
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
-@pytest.mark.parametrize("transform", [ChannelDiscard(3), ChannelDiscard(3, "drop_fraction", "random")])
+@pytest.mark.parametrize("transform", [ChannelDiscard(3), ChannelDiscard(3, "drop_fraction")])
 def test_scaled_gradients(transform: ChannelDiscard, create_graph: bool) -> None:
     masks = transform.keep_masks(7)
     plan = plan_atoms(masks)

@@ -30,7 +30,6 @@ SETTINGS = [
     pytest.param(ChannelDiscard(4), 4, False, id="M=C"),
     pytest.param(ChannelDiscard(3, identity=True), 16, True, id="identity"),
     pytest.param(ChannelDiscard(4, "drop_fraction"), 23, False, id="drop_fraction"),
-    pytest.param(ChannelDiscard(4, "drop_fraction", "random"), 23, False, id="drop_fraction, as drawn"),
     pytest.param(ChannelDiscard(8, "drop_fraction", identity=True, fraction=0.3), 32, False, id="fraction, identity"),
     pytest.param(ChannelDiscard(masks=OWN_MASKS), 7, False, id="own"),  # type: ignore[arg-type]
 ]

@@ -109,7 +109,7 @@ def test_a_deeper_tap(transformation: Transformation, views: Any, in_place: bool
         ChannelDiscard(),
         ChannelDiscard(3, "keep_group", "random"),
         ChannelDiscard(3, groups="interleaved", identity=True),
-        ChannelDiscard(3, "drop_fraction", "random"),
+        ChannelDiscard(3, "drop_fraction"),
     ],
 )
 def test_the_joint_classifier_alone(transform: ChannelDiscard) -> None:

@@ -301,6 +301,12 @@ def compiled_in_place() -> nn.Module:
         (lambda: torch.compile(TinyNet()), {}, TypeError, "is compiled already: enhance it first"),
         (compiled_in_place, {}, TypeError, "is compiled already: enhance it first"),
         (lambda: nn.DataParallel(TinyNet()), {}, TypeError, "wrapped in DataParallel already: enhance it first"),
+        (
+            lambda: nn.Sequential(nn.DataParallel(TinyNet())),
+            {},
+            TypeError,
+            "part '0' is wrapped in DataParallel already: enhance the network first",
+        ),
         (lambda: torch.jit.script(nn.Linear(16, 5)), {}, TypeError, "wrapped in .*ScriptModule already"),
         (lambda: "resnet18", {}, TypeError, "takes a torch.nn.Module, not str"),
         (lambda: enhance(TinyNet()), {}, ValueError, "enhanced already: fold it first"),

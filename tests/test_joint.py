@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import Tensor
@@ -118,3 +121,11 @@ def test_unknown_readings() -> None:
         JointLogits(logits, views).class_logits("distilled")
     with pytest.raises(ValueError, match=r"unknown reading 'mean'.*aggregated, single, marginal, distilled"):
         JointLogits(logits, views).class_logits("mean")  # type: ignore[arg-type]
+
+
+def test_what_joint_logits_are_not() -> None:
+    output = JointLogits(torch.randn(2, 4, 5, 4), torch.arange(4).expand(2, -1))
+    with pytest.raises(AttributeError, match=r"no 'argmax': .* Class logits \(B, N\) are output\.class_logits\(\)"):
+        output.argmax(1)
+    assert copy.deepcopy(output).logits.equal(output.logits)
+    assert pickle.loads(pickle.dumps(output)).views.equal(output.views)

@@ -30,7 +30,6 @@ TRANSFORMS = [
     ChannelDiscard(5, identity=True),
     ChannelDiscard(16),
     ChannelDiscard(3, "drop_fraction"),
-    ChannelDiscard(3, "drop_fraction", "random"),
     ChannelDiscard(8, "drop_fraction", identity=True),  # partial products do not pay
 ]
 

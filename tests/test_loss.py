@@ -7,9 +7,10 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from ssfe import JointLogits, JointLoss
+from ssfe import JointLogits, JointLoss, enhance
 
 from .reference import joint as reference
+from .reference.networks import TinyNet
 
 
 def output(dtype: torch.dtype = torch.float64, distilled: bool = False, batch: int = 4) -> JointLogits:
@@ -82,6 +83,8 @@ def test_low_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
         (torch.tensor(1), "shape"),
         (torch.zeros(4, 1, dtype=torch.long), r"indices must be of shape \(4,\), not \(4, 1\)"),
         (torch.rand(4, 6), r"probabilities must be of shape \(4, 5\), not \(4, 6\)"),
+        (-torch.rand(4, 5), "probabilities must not be negative, and one is -"),
+        (torch.ones(4, dtype=torch.bool), "not booleans"),
         (F.one_hot(torch.arange(4), 5), r"indices must be of shape \(4,\), not \(4, 5\)"),
     ],
 )
@@ -89,6 +92,21 @@ def test_low_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
 def test_wrong_labels(labels: torch.Tensor, message: str, evaluation: bool) -> None:
     with pytest.raises(ValueError, match=message):
         JointLoss()(torch.randn(4, 5) if evaluation else output(), labels)
+
+
+@pytest.mark.parametrize("kind", ["whole", "chunked", "evaluation"])
+def test_a_loss_that_is_not_finite(kind: str) -> None:
+    model = enhance(TinyNet(), logits="chunked" if kind == "chunked" else "whole").train(kind != "evaluation")
+    images, labels = torch.randn(4, 3, 8, 8), torch.arange(4)
+    images[2, 0, 0, 0] = torch.nan
+    if kind != "evaluation":
+        model.stem.eval()  # or the batch statistics spread it
+    what = {"whole": "joint logits", "chunked": "features", "evaluation": "logits"}[kind]
+    with pytest.raises(
+        FloatingPointError, match=rf"the loss is nan: the {what} of 1 of 4 images are not finite\. Look"
+    ):
+        JointLoss()(model(images), labels)
+    assert JointLoss(check_finite=False)(model(images), labels).isnan()
 
 
 def test_wrong_outputs() -> None:

@@ -21,10 +21,9 @@ OTHERS, BETWEEN = "other passes", "between operations"
 def profiles(fast: bool) -> list[dict[str, Any]]:
     """Shares of the time of forward and backward of the joint classifier, and its loss where the labels are many."""
     batch, channels, classes = (8, 64, 10) if fast else (256, 2048, 1000)
-    as_drawn = ssfe.ChannelDiscard(scheme="drop_fraction", groups="random")
-    overlapping = classifier_calls(as_drawn, batch, channels, classes)[1]
+    overlapping = classifier_calls(ssfe.ChannelDiscard(scheme="drop_fraction"), batch, channels, classes)[1]
     batch, many = (8, 50) if fast else (256, 21_841)
-    found = [{"what": "4 random halves (overlapping), as drawn", "C": channels, **_shares(overlapping["ours"])}]
+    found = [{"what": "4 random halves (overlapping)", "C": channels, **_shares(overlapping["ours"])}]
     for channels in (16, 32) if fast else (512, 2048):
         calls = large_calls(ssfe.JointClassifier(channels, many, logits="chunked"), batch)
         found.append({"what": f"{many:,} classes, chunked", "C": channels, **_shares(calls["ours"])})

@@ -52,7 +52,9 @@ class Cost:
     Attributes:
         network: its class.
         images: shape of the batch.
-        device, precision, torch: where and how it was measured.
+        device: where it was measured.
+        precision: of the step.
+        torch: its version.
         rounds: how often each step was timed.
         methods: plain, ssfe and sla, by name.
     """

@@ -36,9 +36,7 @@ class ChannelDiscard(Transformation):
         scheme: ``"drop_group"``: each view lacks one channel group. ``"keep_group"``: each view keeps only one.
             ``"drop_fraction"``: each view lacks a random share of the channels, and the views overlap.
         groups: how channels are dealt into groups: ``"contiguous"`` runs, ``"interleaved"`` (channel c in group
-            c mod G) or ``"random"`` (seeded). Sizes differ by at most one. With ``"drop_fraction"`` and
-            ``"contiguous"``, channels that the same views lack lie together, which spares the classifier a gather; with
-            the others they lie as they were drawn.
+            c mod G) or ``"random"`` (seeded). Sizes differ by at most one. Unused by ``"drop_fraction"``.
         identity: make the first view the undisturbed features. The other M - 1 views follow the scheme.
         fraction: share of channels that a ``"drop_fraction"`` view zeroes, rounded to whole channels.
         seed: of everything random here.
@@ -149,10 +147,7 @@ class ChannelDiscard(Transformation):
                 break
             dropped = [frozenset(_shuffled(candidates, rng)[:drops]) for candidates in droppable]
             if len(set(dropped)) == views:
-                columns = [tuple(c not in drop for drop in dropped) for c in range(channels)]
-                if self.groups == "contiguous":
-                    columns.sort(reverse=True)
-                return [list(row) for row in zip(*columns, strict=True)]
+                return [[c not in drop for c in range(channels)] for drop in dropped]
         raise ValueError(
             f"{views} views that each drop {drops} of {channels} channels cannot all differ and together keep every "
             f"channel: lower fraction={self.fraction} or transforms={self.transforms}"

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from ssfe.attach import attach, attach_tap, hooks_of, remove_hooks
 from ssfe.classifier import Inference, JointClassifier, Logits, Views
 from ssfe.discard import ChannelDiscard
 from ssfe.embedded import EmbeddedClassifier
+from ssfe.optimizer import watch_optimizers
 from ssfe.surgery import check_linear, find_classifiers
 from ssfe.taps import last_map
 from ssfe.transformation import Transformation
@@ -21,7 +23,7 @@ from ssfe.trial import evaluating, example_for
 Network = TypeVar("Network", bound=nn.Module)
 
 # By name, because torch may be built without its distributed part.
-_WRAPPERS = {"DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule", "ScriptModule"}
+_WRAPPERS = {"DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "FSDPModule"}
 
 
 def enhance(
@@ -101,6 +103,7 @@ def enhance(
         transform = transform or ChannelDiscard(identity=True)
         inference = inference or ("single" if transform.identity else "aggregated")
         attach_tap(model, _only(model, stocks), tap, transform, example, inference=inference, **options)
+        watch_optimizers(stocks[0][1], joint_classifier(model))
         return model
     options["inference"] = inference or "aggregated"
     layers = [stock for _, stock in stocks]
@@ -109,6 +112,8 @@ def enhance(
         sizes = ", ".join(str(joint.num_classes) for joint in joints)
         raise ValueError(f"the classifiers have {sizes} classes: they must have the same, for one task")
     attach(model, layers, joints)
+    for stock, joint in zip(layers, joints, strict=True):
+        watch_optimizers(stock, joint)
     return model
 
 
@@ -230,12 +235,22 @@ def _last_map(model: nn.Module, transform: Transformation, classifier: nn.Module
     return tap
 
 
+def _wraps(module: nn.Module) -> bool:
+    return bool(_WRAPPERS & {kind.__name__ for kind in type(module).__mro__})
+
+
 def _check_stock(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"enhance takes a torch.nn.Module, not {type(model).__name__}")
     compiled = hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None
-    if compiled or _WRAPPERS & {kind.__name__ for kind in type(model).__mro__}:
+    if compiled or _wraps(model) or isinstance(model, torch.jit.ScriptModule):
         what = "compiled" if compiled else f"wrapped in {type(model).__name__}"
         raise TypeError(f"the network is {what} already: enhance it first, then compile or wrap it")
+    for name, module in model.named_modules():
+        if _wraps(module):
+            raise TypeError(
+                f"the network's part {name!r} is wrapped in {type(module).__name__} already: enhance the network first "
+                "and wrap it afterwards"
+            )
     if any(isinstance(module, JointClassifier) for module in model.modules()):
         raise ValueError("the network is enhanced already: fold it first to enhance it anew")

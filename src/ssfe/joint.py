@@ -8,7 +8,7 @@ dimensions (N, M), whose flattening gives that index.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -31,6 +31,12 @@ class JointLogits(NamedTuple):
     logits: Tensor
     views: Tensor
     distilled: Tensor | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"JointLogits has no {name!r}: in training mode an enhanced network returns joint logits. Class logits "
+            "(B, N) are output.class_logits(); the loss is ssfe.JointLoss()(output, labels)"
+        )
 
     def class_logits(self, reading: Reading = "aggregated") -> Tensor:
         """Class logits (B, N), for accuracy and logging while training.

@@ -25,16 +25,19 @@ class JointLoss(nn.Module):
 
     Args:
         label_smoothing: in [0, 1), applied to the class half of the joint label.
+        check_finite: whether a loss of nan or infinity is an error. Looked at on the CPU only, and not in a compiled
+            step: reading it on an accelerator would stall every step.
 
     Raises:
         ValueError: if ``label_smoothing`` is outside [0, 1).
     """
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    def __init__(self, label_smoothing: float = 0.0, *, check_finite: bool = True) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
         self.label_smoothing = label_smoothing
+        self.check_finite = check_finite
 
     def forward(self, output: JointLogits | LazyJointLogits | Tensor, labels: Tensor) -> Tensor:
         """The scalar loss, averaged over images and views.
@@ -46,8 +49,10 @@ class JointLoss(nn.Module):
 
         Raises:
             TypeError: if ``output`` is neither.
-            ValueError: if labels do not match the output in batch size or classes, or indices lie outside 0..N-1 (the
-                range is checked on the CPU only: reading it on an accelerator would stall every step).
+            ValueError: if labels do not match the output in batch size or classes, indices lie outside 0..N-1, or
+                probabilities are negative (values are checked on the CPU only: reading them on an accelerator would
+                stall every step).
+            FloatingPointError: if the loss is not finite; see ``check_finite``.
         """
         if isinstance(output, JointLogits):
             batch, _, classes, _ = output.logits.shape
@@ -60,6 +65,12 @@ class JointLoss(nn.Module):
                 f"JointLoss takes an enhanced network's output or (B, N) logits, not {type(output).__name__}"
             )
         labels = _check_labels(labels, batch, classes)
+        loss = self._loss(output, labels)
+        if self.check_finite and _readable(loss) and not loss.detach().isfinite():
+            raise FloatingPointError(_not_finite(loss.detach(), output))
+        return loss
+
+    def _loss(self, output: JointLogits | LazyJointLogits | Tensor, labels: Tensor) -> Tensor:
         if isinstance(output, Tensor):
             return F.cross_entropy(output, labels, label_smoothing=self.label_smoothing)
         if isinstance(output, LazyJointLogits):
@@ -102,12 +113,40 @@ def _check_labels(labels: Tensor, batch: int, classes: int) -> Tensor:
     if labels.is_floating_point():
         if labels.shape != (batch, classes):
             raise ValueError(f"class probabilities must be of shape {(batch, classes)}, not {tuple(labels.shape)}")
+        if _readable(labels) and batch and float(labels.detach().min()) < 0:
+            raise ValueError(f"class probabilities must not be negative, and one is {float(labels.detach().min()):g}")
         return labels
+    if labels.dtype == torch.bool:
+        raise ValueError("labels are class indices (B,) or probabilities (B, N), not booleans")
     if labels.shape != (batch,):
         raise ValueError(f"class indices must be of shape {(batch,)}, not {tuple(labels.shape)}")
-    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and batch:
+    if _readable(labels) and batch:
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= classes:
             wrong = low if low < 0 else high
             raise ValueError(f"label {wrong} lies outside 0..{classes - 1}: the network has {classes} classes")
     return labels.long()
+
+
+def _readable(tensor: Tensor) -> bool:
+    """Whether looking at values stalls nothing and breaks no graph."""
+    return (
+        tensor.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def _not_finite(loss: Tensor, output: JointLogits | LazyJointLogits | Tensor) -> str:
+    if isinstance(output, LazyJointLogits):
+        what, seen = "features", output.features
+    elif isinstance(output, JointLogits):
+        what, seen = "joint logits", output.logits
+    else:
+        what, seen = "logits", output
+    bad = int((~seen.detach().flatten(1).isfinite().all(1)).sum())
+    cause = f"the {what} of {bad} of {len(seen)} images are not finite" if bad else f"the {what} are finite"
+    return (
+        f"the loss is {float(loss)}: {cause}. Look for images or labels that are not finite, lower the learning rate, "
+        "clip gradients, or leave float16 for bfloat16 or float32"
+    )

@@ -23,7 +23,7 @@ from ssfe.gradients import scaled_gradient
 
 _BLOCK = 2**22
 """Elements of the atoms' partials at a time: they stay in a processor's cache (16 MiB), where all at once would be
-several times as large as the views. Half of it cost a tenth more: narrower products."""
+several times as large as the views."""
 
 _NARROWEST = 256
 """Outputs of a block, at least: narrower products are slow."""

@@ -32,10 +32,11 @@ def test_a_deeper_tap_costs_more() -> None:
 
 
 def test_regions_and_arguments_of_the_network() -> None:
-    base = ("cost", "small_stem", "--model-args", '{"base": "test_resnet"}', *TINY[2:], "--json")
-    channels, regions = (
-        json.loads(succeed(*base, *more).out)["methods"] for more in ((), ("--transformation", "regions"))
-    )
+    base = ("cost", "small_stem", "--model-args", '{"base": "test_resnet"}', *TINY[4:], "--json")
+    found = [json.loads(succeed(*base, *more).out) for more in ((), ("--transformation", "regions"))]
+    channels, regions = (one["methods"] for one in found)
+    assert found[0]["images"] == [4, 3, 32, 32], "small images, whatever the base was made for"
+    assert found[0]["model_args"] == {"base": "test_resnet"}
     assert regions["ssfe"]["parameters"] > channels["ssfe"]["parameters"], "five views, not four"
     assert regions["ssfe"]["flops"] < 1.1 * regions["plain"]["flops"], "the last map is the default"
     stock = json.loads(succeed(*TINY, "--json").out)["methods"]

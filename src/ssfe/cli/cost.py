@@ -11,6 +11,7 @@ from rich.table import Table
 
 import ssfe
 from ssfe.cli.parsers import OneLineParser
+from ssfe.cli.tables import with_arguments
 from ssfe.discard import Groups, Scheme
 from ssfe.lab.config import MethodOptions
 from ssfe.lab.cost import Precision, model_cost
@@ -40,8 +41,9 @@ def cost_parser() -> ArgumentParser:
     parser.add_argument("--transforms", type=int | None, help="M, views of the features. Default: as for ssfe train.")
     parser.add_argument("--scheme", type=Scheme, default="drop_group", help="As for ssfe train.")
     parser.add_argument("--groups", type=Groups, default="contiguous", help="As for ssfe train.")
+    parser.add_argument("--fraction", type=float, default=0.5, help="As for ssfe train.")
     parser.add_argument(
-        "--identity", type=bool | None, help="Whether the first view is undisturbed. Default: only at a deeper tap."
+        "--identity", type=bool | None, help="Whether the first view is undisturbed. Default: as for ssfe train."
     )
     parser.add_argument("--tap", type=str | None, help="A module to tap (ssfe taps MODEL). Default: as for ssfe train.")
     parser.add_argument("--views", type=Literal["all", "sampled"], default="all", help="As for ssfe train.")
@@ -54,7 +56,7 @@ def cost_parser() -> ArgumentParser:
 
 def run_cost(parsed: dict[str, Any]) -> int:
     """Measure and print."""
-    described = ("transformation", "transforms", "scheme", "groups", "identity", "tap")
+    described = ("transformation", "transforms", "scheme", "groups", "fraction", "identity", "tap")
     try:
         transform = make_transformation(MethodOptions(**{name: parsed[name] for name in described}))
     except ValueError as error:
@@ -62,16 +64,18 @@ def run_cost(parsed: dict[str, Any]) -> int:
     names = ("model_args", "image_size", "batch", "classes", "views", "tap", "rounds", "precision", "accelerator")
     cost = model_cost(parsed["model"], transform=transform, **{name: parsed[name] for name in names})
     if parsed["json"]:
-        print(json.dumps(cost.to_dict(), indent=2))
+        described_as = {"model": parsed["model"], "model_args": parsed["model_args"]}
+        print(json.dumps({**described_as, **cost.to_dict()}, indent=2))
     else:
-        Console(highlight=False).print(cost_table(cost, parsed["model"]))
+        name = with_arguments(parsed["model"] or cost.network, parsed["model_args"])
+        Console(highlight=False).print(cost_table(cost, name))
     return 0
 
 
-def cost_table(cost: ssfe.Cost, model: str | None) -> Table:
+def cost_table(cost: ssfe.Cost, name: str) -> Table:
     """One row for each method."""
     batch, _, size, _ = cost.images
-    title = f"{model or cost.network}: a training step of {batch} images of {size} px, {cost.device}, {cost.precision}"
+    title = f"{name}: a training step of {batch} images of {size} px, {cost.device}, {cost.precision}"
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("method")
     for name in ("GFLOPs/image", "parameters", "shipped", "peak MiB", "seconds", "to plain"):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from ssfe.lab.run.folder import RunFolder
+
+
+def with_arguments(model: str, arguments: dict[str, Any]) -> str:
+    """A network's name, and what it was built with."""
+    return f"{model} {json.dumps(arguments)}" if arguments else model
+
 
 _READINGS = {
     "plain": "plain: the network as trained",

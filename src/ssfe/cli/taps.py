@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssfe.cli.parsers import OneLineParser
+from ssfe.cli.tables import with_arguments
 from ssfe.lab.taps import CLASSES, TapRow, network_taps
 
 
@@ -30,14 +31,19 @@ def taps_parser() -> ArgumentParser:
 
 def run_taps(parsed: dict[str, Any]) -> int:
     """Print the taps of ``parsed["model"]``."""
-    model, transforms = parsed["model"], parsed["transforms"]
-    size, rows = network_taps(model, parsed["image_size"], transforms, parsed["model_args"])
+    model, arguments, transforms = parsed["model"], parsed["model_args"], parsed["transforms"]
+    size, rows = network_taps(model, parsed["image_size"], transforms, arguments)
     if parsed["json"]:
         taps = [row.to_dict() for row in rows]
-        print(json.dumps({"model": model, "image_size": size, "transforms": transforms, "taps": taps}, indent=2))
+        print(
+            json.dumps(
+                {"model": model, "model_args": arguments, "image_size": size, "transforms": transforms, "taps": taps},
+                indent=2,
+            )
+        )
         return 0
     console = Console(highlight=False)
-    console.print(_table(f"{model}, {size} px, M={transforms}", rows))
+    console.print(_table(f"{with_arguments(model, arguments)}, {size} px, M={transforms}", rows))
     for row in rows:
         if row.reason:
             console.print(row.reason, markup=False, soft_wrap=True)

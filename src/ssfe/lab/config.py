@@ -83,11 +83,11 @@ class MethodOptions:
     scheme: Literal["drop_group", "keep_group", "drop_fraction"] = "drop_group"
     """What a view discards: one channel group, all groups but one, or a random share of the channels."""
     groups: Literal["contiguous", "interleaved", "random"] = "contiguous"
-    """How channels are dealt into groups; of drop_fraction, contiguous puts those that the same views lack together."""
+    """How channels are dealt into groups."""
     fraction: float = 0.5
     """Share of channels that a view of scheme drop_fraction discards."""
     identity: bool | None = None
-    """Make the first view the undisturbed features. Default: only at a deeper tap."""
+    """Make the first view the undisturbed features. Default: only at a deeper tap, and for regions."""
     tap: str | None = None
     """The module of the network whose output is disturbed; ssfe taps MODEL lists them. Default: the classifier's
     input; for regions the last map before it."""

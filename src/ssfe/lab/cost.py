@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import timm
 import torch
 
 import ssfe
 from ssfe.lab.errors import UserError
 from ssfe.lab.models import build_model, choose_model
 from ssfe.lab.models.build import first_line
-from ssfe.lab.models.names import check_name
+from ssfe.lab.models.names import check_name, own_size
 from ssfe.lab.training.device import find_device
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-_SMALL = 32
 
 
 def model_cost(
@@ -47,9 +45,7 @@ def model_cost(
     if image_size is None:
         if model is not None:
             check_name(model)
-        base = model_args.get("base", model)
-        known = timm.models.get_pretrained_cfg(str(base)) if base is not None else None
-        image_size = known.input_size[-1] if known is not None else _SMALL
+        image_size = own_size(model)
     device = find_device(accelerator)
     spec, _ = choose_model(
         model, image_size=image_size, channels=3, num_classes=classes, pretrained=False, model_args=model_args

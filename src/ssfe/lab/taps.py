@@ -6,7 +6,6 @@ import copy
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -16,7 +15,7 @@ from ssfe.attach import ancestors
 from ssfe.enhance import joint_classifier
 from ssfe.lab.errors import UserError
 from ssfe.lab.models import build_model, choose_model
-from ssfe.lab.models.names import check_name
+from ssfe.lab.models.names import check_name, own_size
 from ssfe.surgery import find_classifier
 from ssfe.tapped import TappedClassifier
 from ssfe.taps import stages
@@ -68,7 +67,7 @@ def network_taps(
 
     Args:
         model: any name that ``ssfe train`` takes.
-        image_size: default: the one in timm's configuration of the network.
+        image_size: default: what the network was made for.
         transforms: M, an identity view included at deeper taps.
         model_args: more arguments of timm.create_model.
 
@@ -83,10 +82,10 @@ def network_taps(
         raise UserError(f"transforms={transforms} must be at least 3: an identity view, and two to tell apart")
     if image_size is not None and image_size < 1:
         raise UserError(f"image_size={image_size} must be at least 1")
-    own = model_args or {}
-    config = timm.models.get_pretrained_cfg(str(own.get("base", model)))
-    size = image_size or (config.input_size[-1] if config is not None else 224)
-    spec, _ = choose_model(model, image_size=size, channels=3, num_classes=CLASSES, pretrained=False, model_args=own)
+    size = image_size or own_size(model)
+    spec, _ = choose_model(
+        model, image_size=size, channels=3, num_classes=CLASSES, pretrained=False, model_args=model_args or {}
+    )
     network = build_model(spec, size)
     try:
         return size, list_taps(network, torch.zeros(1, 3, size, size), transforms)

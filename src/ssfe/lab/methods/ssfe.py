@@ -37,7 +37,7 @@ class FeatureEnhancement(Method):
         what = f"scheme {options.scheme}" if options.transformation == "channels" else options.transformation
         where = options.tap or ("the features" if options.transformation == "channels" else "the last map")
         self.summary = f"ssfe: {self.transform.transforms} views of {where}, {what}"
-        self.criterion = ssfe.JointLoss(label_smoothing)
+        self.criterion = ssfe.JointLoss(label_smoothing, check_finite=False)  # the run looks at each epoch
 
     def prepare(self, network: nn.Module) -> nn.Module:
         options = self.options

@@ -50,7 +50,9 @@ def choose_model(
     name = name or ("cifar_resnet20" if image_size <= SMALL_IMAGE else "resnet18")
     check_name(name)
     _check_arguments(model_args)
-    base = str(model_args.get("base", name))
+    base = model_args.get("base", name)
+    if not isinstance(base, str):
+        raise UserError(f"model_args: base={base!r} is not the name of a network")
     if pretrained:
         check_pretrained(base)
     kwargs = {"num_classes": num_classes, "in_chans": channels, **json.loads(json.dumps(model_args))}

@@ -8,6 +8,8 @@ import timm
 
 from ssfe.lab.errors import UserError
 
+SMALL = 32
+
 
 def near_names(name: str, count: int = 3) -> list[str]:
     """Up to ``count`` registered names that resemble ``name``, best first.
@@ -34,6 +36,12 @@ def check_name(name: str) -> None:
     if tag and name not in known:
         tags = ", ".join(known[:5]) if known else f"{architecture} (it has no tags)"
         raise UserError(f"'{architecture}' has no weights tagged '{tag}': there are {tags}")
+
+
+def own_size(name: str | None) -> int:
+    """Side of the images that a network was made for, in pixels; 32 for those of ssfe, and where it is not known."""
+    known = timm.models.get_pretrained_cfg(name) if name is not None else None
+    return int(known.input_size[-1]) if known is not None else SMALL
 
 
 def check_pretrained(name: str) -> None:
