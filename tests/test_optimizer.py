@@ -57,9 +57,7 @@ def test_a_step_of_an_optimizer_built_before_is_refused(tap: str | None) -> None
     before.step()  # nothing is lost yet
     JointLoss()(model(torch.randn(4, 3, 8, 8)), torch.arange(4)).backward()
     weights = {key: value.clone() for key, value in model.state_dict().items()}
-    with pytest.raises(
-        ValueError, match=r"\(SGD\) lacks the joint classifier's weight and holds that of"
-    ):
+    with pytest.raises(ValueError, match=r"\(SGD\) lacks the joint classifier's weight and holds that of"):
         before.step()
     assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
     after = torch.optim.SGD(model.parameters(), 0.1)

@@ -10,6 +10,12 @@ from torch import Tensor, nn
 from ssfe.classifier import JointClassifier
 from ssfe.lazy import LazyJointLogits
 
+OUTSIDE = (
+    "the joint classifier was called outside its network's forward: in training mode call model(images), not its parts "
+    "(forward_features, forward_head); or it runs as a copy of itself: peft's modules_to_save makes one, so leave the "
+    "joint classifier out of it and unfreeze it with requires_grad_(True)"
+)
+
 
 class NetworkCall:
     """One forward of the network under way: what its classifiers, most often one, have in common in it."""
@@ -58,12 +64,7 @@ class EmbeddedClassifier(JointClassifier):
         if not self.training:
             return self._stock_product(x)
         if not self._call.open:
-            raise RuntimeError(
-                "the joint classifier was called outside its network's forward: in training mode call model(images), "
-                "not its parts (forward_features, forward_head); or it runs as a copy of itself: peft's "
-                "modules_to_save makes one, so leave the joint classifier out of it and unfreeze it with "
-                "requires_grad_(True)"
-            )
+            raise RuntimeError(OUTSIDE)
         # One draw for all calls, so that the network may add or average their logits.
         sampled = self._sample_views(x) if self._call.sampled is None else self._call.sampled
         if sampled is not None and len(sampled) != len(x):

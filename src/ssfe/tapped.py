@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssfe.classifier import Inference
-from ssfe.embedded import EmbeddedClassifier
+from ssfe.embedded import OUTSIDE, EmbeddedClassifier
 from ssfe.joint import JointLogits
 from ssfe.tap import Plan, Tap
 
@@ -34,8 +34,14 @@ class TappedClassifier(EmbeddedClassifier):
         network.get_submodule(self.tap.name).register_forward_hook(self.disturb)
 
     def announce(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Forward pre-hook of the network."""
+        """Forward pre-hook of the network.
+
+        Raises:
+            RuntimeError: if an adapter of peft was put around the tapped module: what it adds would miss the views.
+        """
         super().announce(network, args, kwargs)
+        if not torch.compiler.is_compiling():
+            self._check_tapped(network)
         self.tap.expect(*self._plan())
 
     def disturb(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
@@ -51,10 +57,7 @@ class TappedClassifier(EmbeddedClassifier):
         if not self.tap.under_way:
             if not self.training:
                 return self._stock_product(x)
-            raise RuntimeError(
-                "the joint classifier was called outside its network's forward: in training mode call model(images), "
-                "not its parts (forward_features, forward_head)"
-            )
+            raise RuntimeError(OUTSIDE)
         self.tap.check(x.shape[0])
         if not self._packs():
             return self._product(x, *self._rows(self.inference))
@@ -88,6 +91,14 @@ class TappedClassifier(EmbeddedClassifier):
     def extra_repr(self) -> str:
         """The layer and its tap, for print."""
         return f"{super().extra_repr()}, tap={self.tap.name!r}"
+
+    def _check_tapped(self, network: nn.Module) -> None:
+        part = network.get_submodule(self.tap.name)
+        if any(kind.__name__ == "BaseTunerLayer" for kind in type(part).__mro__):
+            raise RuntimeError(
+                f"the tap {self.tap.name!r} is inside an adapter by now (peft's {type(part).__name__}), whose addition "
+                "would miss the views: leave this module out of target_modules, or tap the next one"
+            )
 
     def _make_views(self, transform: Any, device: torch.device) -> int:
         assert isinstance(transform, Tap)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
 import sys
 
 import torch
 
 from . import averages, devices, images, numbers, shipping, step, tuning
+from .small import WAYS, enhanced_with, networks_made
 from .table import GROUPS, TABLE, Setting
 
 MODULES = (images, averages, step, numbers, devices, tuning, shipping)  # each adds its settings to the table
@@ -16,19 +18,36 @@ HEAD = """\
 <!-- Written by `python -m tests.battery > docs/works-with.md`; the rows are tests/battery/*.py. Do not edit. -->
 # What it works with
 
-Every row is a check in `tests/battery/`, run by `pytest tests/test_battery.py` on a small network: the setting is used
-and its effect is asserted, or the error that refuses it is. Where a network was trained, its fold is checked beside:
-stock keys, and the logits of the enhanced network.
+Every row is a check in `tests/battery/`, run by `pytest tests/test_battery.py` on a small network, or the test that it
+names: the setting is used and its effect is asserted, or the error that refuses it is. Where a network was trained, it
+is folded too: no key of ssfe is left, and its logits are those of evaluation mode.
+
+"In n ways": the check was run on a network enhanced in each of these ways: {ways}.
 """
 
 
-def outcome(setting: Setting) -> str:
-    """Works, refused, or not run for want of a device; raises what the check raises."""
-    if setting.needs == "cuda" and not torch.cuda.is_available():
-        return "not run: needs a GPU"
-    torch.manual_seed(0)
-    setting.prove()
-    return "works" if setting.refused is None else f"refused: “{setting.refused}”"
+def ways_run(setting: Setting) -> int:
+    """Run a setting in every way to enhance that it depends on, and count them; raises what the check raises."""
+    if isinstance(setting.check, str):
+        subprocess.run([sys.executable, "-m", "pytest", "-q", setting.check], check=True, stdout=sys.stderr)
+        return 1
+    done = 0
+    for way in (way for way in WAYS if way not in setting.never):
+        before = networks_made()
+        torch.manual_seed(0)
+        with enhanced_with(way):
+            setting.prove()
+        done += 1
+        if networks_made() == before:
+            return done
+    return done
+
+
+def outcome(setting: Setting, ways: int) -> str:
+    """In words."""
+    often = f" in {ways} ways" if ways > 1 else ""
+    but = "".join(f"; not with {way}: {why}" for way, why in setting.never.items())
+    return f"works{often}{but}" if setting.refused is None else f"refused{often}: “{setting.refused}”"
 
 
 def rows(outcomes: dict[str, str]) -> list[str]:
@@ -44,16 +63,21 @@ def rows(outcomes: dict[str, str]) -> list[str]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    outcomes = {}
+    outcomes, runs = {}, {"works": 0, "refused": 0}
     for row in TABLE:
         print(row.name, file=sys.stderr)
-        outcomes[row.name] = outcome(row)
-    count = {kind: sum(text.startswith(kind) for text in outcomes.values()) for kind in ("works", "refused", "not run")}
+        ways = ways_run(row)
+        outcomes[row.name] = outcome(row, ways)
+        runs["works" if row.refused is None else "refused"] += ways
+    refused = sum(row.refused is not None for row in TABLE)
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in ("torch", "torchvision", "timm", "peft", "torchao")
     )
-    print(HEAD)
-    print(f"{len(TABLE)} settings: {count['works']} work, {count['refused']} are refused, {count['not run']} not run.")
+    print(HEAD.format(ways=", ".join(WAYS)))
+    print(f"{len(TABLE)} settings: {len(TABLE) - refused} work and {refused} are refused, each with its reason;")
+    print(
+        f"of {sum(runs.values())} combinations of setting and way {runs['works']} work, {runs['refused']} are refused."
+    )
     print(f"Run with {versions}.")
     print("\n".join(rows(outcomes)))
 

@@ -14,7 +14,7 @@ from ssfe import enhance, fold
 from ssfe.enhance import joint_classifier
 
 from ..reference.networks import TinyNet
-from . import two_processes
+from . import small, two_processes
 from .small import CLASSES, assert_folds, network, problem, train
 from .table import proven_elsewhere, setting
 
@@ -44,7 +44,15 @@ proven_elsewhere(
 )
 
 
-@setting("Several devices", "FSDP2 (fully_shard)", note="load the full state_dict into an enhanced network; fold that")
+@setting(
+    "Several devices",
+    "FSDP2 (fully_shard)",
+    note="load the full state_dict into an enhanced network; fold that",
+    never={
+        "one sampled view": "every process draws views of its own",
+        "a chunked loss": "FSDP frees the weight before the loss; the network's error says so",
+    },
+)
 def fsdp2() -> None:
     """two gloo processes, weights sharded, end with the weights of one process on the joined batch"""
     # Once in some twenty runs a process ends with an error of its own; what is tested is what they compute.
@@ -71,7 +79,8 @@ def _run_two(folder: str) -> tuple[list[int], str]:
     command = [sys.executable, "-m", two_processes.__name__, folder]
     root = Path(__file__).parent.parent.parent
     processes = [
-        subprocess.Popen([*command, str(rank)], stderr=subprocess.PIPE, text=True, cwd=root) for rank in (0, 1)
+        subprocess.Popen([*command, str(rank), small.current_way()], stderr=subprocess.PIPE, text=True, cwd=root)
+        for rank in (0, 1)
     ]
     errors = [process.communicate(timeout=120)[1] for process in processes]
     return [process.returncode for process in processes], "\n".join(errors)

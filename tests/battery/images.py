@@ -44,7 +44,7 @@ def cutmix() -> None:
     assert_folds(model)
 
 
-@setting("Images and labels", "label smoothing", note="`JointLoss(label_smoothing=0.1)`")
+@setting("Images and labels", "label smoothing", note="`JointLoss(label_smoothing=0.3)`")
 def label_smoothing() -> None:
     """predictions are less confident than without"""
     confidence = []
@@ -52,7 +52,7 @@ def label_smoothing() -> None:
         model = network()
         assert_learns(train(model, criterion=JointLoss(smoothing), steps=40), 0.9)
         confidence.append(assert_folds(model)(problem()[0]).softmax(-1).amax(-1).mean())
-    assert confidence[1] < confidence[0] - 0.1
+    assert confidence[1] < confidence[0] - 0.05
 
 
 @setting("Images and labels", "random erasing (torchvision, timm)")

@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssfe import JointLoss, enhance, fold
+from ssfe import JointLogits, JointLoss, LazyJointLogits, RegionDiscard, enhance, fold
 
 from ..reference.networks import TinyNet
 
 CLASSES = 5
+
+WAYS: dict[str, dict[str, Any]] = {
+    "the defaults": {},
+    "one sampled view": {"views": "sampled"},
+    "a distilled head": {"distill": True, "inference": "distilled"},
+    "a chunked loss": {"logits": "chunked"},
+    "a deeper tap": {"tap": "stem"},
+    "regions of the last map": {"transform": RegionDiscard()},
+}
+"""The ways to enhance a network with which every setting is run, by what differs."""
+
+_way = "the defaults"
+_made = 0
+
+
+def networks_made() -> int:
+    """How often :func:`network` has been called: whether a check depends on the way at all."""
+    return _made
+
+
+def current_way() -> str:
+    """The way that :func:`network` enhances in."""
+    return _way
+
+
+@contextmanager
+def enhanced_with(way: str) -> Iterator[None]:
+    """Within, :func:`network` enhances in this way of :data:`WAYS`."""
+    global _way
+    before, _way = _way, way
+    try:
+        yield
+    finally:
+        _way = before
 
 
 def problem(images: int = 40) -> tuple[Tensor, Tensor]:
@@ -23,13 +58,15 @@ def problem(images: int = 40) -> tuple[Tensor, Tensor]:
     return patterns[labels] + 0.3 * torch.randn(images, 3, 8, 8, generator=generator), labels
 
 
-def network(norm: Callable[[], nn.Module] | None = None, **options: Any) -> TinyNet:
-    """A small convolutional network, enhanced; ``norm`` in place of its batch norm."""
+def network(norm: Callable[[], nn.Module] | None = None, dropout: float = 0.0, **options: Any) -> TinyNet:
+    """A small convolutional network, enhanced with the options; ``norm`` in place of its batch norm."""
+    global _made
+    _made += 1
     torch.manual_seed(0)
-    model = TinyNet(CLASSES, **options)
+    model = TinyNet(CLASSES, dropout=dropout)
     if norm is not None:
         model.stem[1] = norm()
-    return enhance(model)
+    return enhance(model, **{**WAYS[_way], **options})
 
 
 def group_norm() -> nn.Module:
@@ -76,6 +113,11 @@ def assert_folds(model: nn.Module, tolerance: float = 1e-5) -> nn.Module:
     assert not any("_extra_state" in key for key in stock.state_dict())
     torch.testing.assert_close(stock(images), model.eval()(images), rtol=tolerance, atol=tolerance)
     return stock
+
+
+def joint_logits(output: JointLogits | LazyJointLogits) -> Tensor:
+    """(B, V, N, M), whole."""
+    return output.logits if isinstance(output, JointLogits) else output.whole().logits
 
 
 def gradients(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -26,8 +26,8 @@ class Setting:
         effect: what the check asserts, in one line.
         check: runs the setting and asserts the effect; or the test elsewhere that does, as file::function.
         refused: what the error says, if the setting is refused; the check must raise it.
-        needs: the device without which the check cannot run.
         note: what the user has to do, if anything.
+        never: the ways to enhance (``small.WAYS``) with which the check makes no sense, and why.
     """
 
     group: Group
@@ -35,8 +35,8 @@ class Setting:
     effect: str
     check: Callable[[], None] | str
     refused: str | None = None
-    needs: Literal["cuda"] | None = None
     note: str = ""
+    never: Mapping[str, str] = field(default_factory=dict)
 
     def prove(self) -> None:
         """Run the check.
@@ -64,14 +64,14 @@ def setting(
     name: str,
     *,
     refused: str | None = None,
-    needs: Literal["cuda"] | None = None,
     note: str = "",
+    never: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Add a check to the table; the first line of its docstring is the effect."""
 
     def add(check: Callable[[], None]) -> Callable[[], None]:
         effect = " ".join((check.__doc__ or "").split())
-        TABLE.append(Setting(group, name, effect, check, refused, needs, note))
+        TABLE.append(Setting(group, name, effect, check, refused, note, never or {}))
         return check
 
     return add

@@ -1,4 +1,4 @@
-"""A process of two, weights sharded by FSDP2: python -m tests.battery.two_processes FOLDER RANK"""
+"""A process of two, weights sharded by FSDP2: python -m tests.battery.two_processes FOLDER RANK WAY"""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ def train(model: nn.Module, part: slice) -> None:
         optimizer.step()
 
 
-def main(folder: str, rank: int) -> None:
+def main(folder: str, rank: int, way: str) -> None:
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{Path(folder) / 'rendezvous'}", rank=rank, world_size=2
     )
-    model, mesh = network(), init_device_mesh("cpu", (2,))
+    with small.enhanced_with(way):
+        model = network()
+    mesh = init_device_mesh("cpu", (2,))
     fully_shard(model.stem, mesh=mesh)
     fully_shard(model, mesh=mesh)
     assert all(isinstance(p, DTensor) and p.to_local().shape != p.shape for p in model.parameters())
@@ -51,4 +53,4 @@ def main(folder: str, rank: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
