@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import timm
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
-from ssfe import ChannelDiscard, JointLogits, JointLoss, enhance, fold
+from ssfe import (
+    ChannelDiscard,
+    JointLogits,
+    JointLoss,
+    QuarterTurns,
+    RegionDiscard,
+    Transformation,
+    enhance,
+    fold,
+    joint_evaluation,
+)
 from ssfe.enhance import joint_classifiers
 from ssfe.surgery import find_classifiers
+from ssfe.tapped import TappedClassifier
 
 CLASSES = 3
 TWO_HEADED = ("deit", "levit", "volo")
@@ -124,3 +136,49 @@ def test_there_and_back_on_the_meta_device() -> None:
     folded = fold(enhance(stock))
     assert {key: value.shape for key, value in folded.state_dict().items()} == shapes
     assert all(parameter.is_meta for parameter in folded.parameters())
+
+
+TAPS: list[tuple[str, dict[str, Any], str, Transformation, int]] = [
+    ("vit_tiny_patch16_224", {"img_size": 32, "depth": 2}, "blocks.0", ChannelDiscard(identity=True), 32),
+    ("resnext50_32x4d", {"layers": (1, 1, 1, 1)}, "layer3", ChannelDiscard(identity=True), 32),
+    ("regnety_002", {}, "s3", RegionDiscard(), 64),
+    ("convnext_atto", {"depths": (1, 1, 1, 1)}, "stages.2", QuarterTurns(), 64),
+    (
+        "swin_tiny_patch4_window7_224",
+        {"img_size": 56, "depths": (1, 1), "num_heads": (3, 6)},
+        "layers.0",
+        RegionDiscard(),
+        56,
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "tap", "transform", "size"), TAPS, ids=[case[0] for case in TAPS])
+def test_a_deeper_tap_is_one_pass_for_each_view(
+    name: str, options: dict[str, Any], tap: str, transform: Transformation, size: int
+) -> None:
+    """Tokens, grouped convolutions, squeeze-and-excitation, maps with channels last: against a network of its own for
+    each view, disturbed by hand."""
+    torch.manual_seed(0)
+    stock = timm.create_model(name, num_classes=CLASSES, **options).eval()
+    x = torch.randn(2, 3, size, size)
+    model = enhance(copy.deepcopy(stock), transform, tap=tap, example=x)
+    (joint,) = joint_classifiers(model)
+    assert isinstance(joint, TappedClassifier)
+    nn.init.normal_(joint.weight)
+    with joint_evaluation(model), torch.no_grad():
+        logits = model(x).logits
+    classifier = next(key for key, module in model.named_modules() if module is joint)
+    for view in range(transform.transforms):
+        network, features = copy.deepcopy(stock), []
+
+        def disturb(_: nn.Module, args: Any, output: Tensor, view: int = view) -> Tensor:
+            assert isinstance(joint, TappedClassifier)
+            return transform.apply(output, joint.tap.shape.channel_dim, joint.tap.state, torch.full((2,), view))
+
+        network.get_submodule(tap).register_forward_hook(disturb)
+        network.get_submodule(classifier).register_forward_pre_hook(lambda _, args, kept=features: kept.append(args[0]))
+        with torch.no_grad():
+            network(x)
+            expected = features[0].flatten(1) @ joint.weight.T + joint.bias
+        torch.testing.assert_close(logits[:, view].flatten(1), expected, rtol=1e-4, atol=1e-5)

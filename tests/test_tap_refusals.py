@@ -227,3 +227,20 @@ def test_auxiliary_outputs_before_the_tap_are_left_as_they_are() -> None:
 def test_a_deeper_tap_needs_one_classifier() -> None:
     with pytest.raises(ValueError, match=r"TwoHeads has 2 classifiers, .*: a deeper tap serves one"):
         enhance(TwoHeads(), tap="wide")
+
+
+@pytest.mark.parametrize(
+    ("make", "tap"),
+    [
+        (DeepNet, "layer2"),
+        (lambda: DeepNet(conv_head=True), "layer2"),
+        (lambda: timm.create_model("test_resnet", num_classes=3), "layer4"),
+    ],
+)
+def test_turns_of_the_last_map_leave_nothing_to_tell_apart(make: Any, tap: str) -> None:
+    stock = make()
+    with pytest.raises(ValueError, match=rf"QuarterTurns at the tap '{tap}' of \w+ leaves nothing to tell apart"):
+        enhance(stock, QuarterTurns(), tap=tap)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in stock.modules())
+    enhance(stock, QuarterTurns(), tap="layer1")
+    enhance(make(), RegionDiscard(), tap=tap)

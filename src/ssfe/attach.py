@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ssfe.embedded import EmbeddedClassifier
 from ssfe.surgery import replace_module
@@ -81,6 +83,12 @@ def attach_tap(
                 f"rest of the network ({reason}). As inside a residual block, the features of all views may meet "
                 f"others of the images alone: tap a whole block or stage{instead}"
             )
+        if not transformation.survives_pooling and all_alike(network, classifier[1], joint.tap, images):
+            raise ValueError(
+                f"{type(transformation).__name__} at the tap {tap!r} of {type(network).__name__} leaves nothing to "
+                "tell apart: what follows (such as pooling) makes the same features of all views. Tap an earlier module"
+                f"{_stages(network, tap, images)}"
+            )
     attach(network, [classifier[1]], [joint.train(classifier[1].training)])
 
 
@@ -138,6 +146,41 @@ def _refusal(network: nn.Module, stock: nn.Module, joint: TappedClassifier, imag
         remove_hooks(network, hooks_of(network, joint))
         replace_module(network, joint, stock)
     return None
+
+
+def all_alike(network: nn.Module, stock: nn.Module, tap: Tap, images: Tensor) -> bool:
+    """Whether the classifier gets the same features of all views, but for rounding. It computes: never on meta."""
+    weight = stock.get_parameter("weight")
+    if weight.is_meta:
+        return False
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(images.shape, generator=generator).to(weight)
+    # Other weights: a network that starts with residual branches at zero may do less now than it will.
+    weights = {
+        name: p.detach() + 0.1 * (p.detach().abs().mean() + 0.1) * torch.randn(p.shape, generator=generator).to(p)
+        for name, p in network.named_parameters()
+    }
+    seen: list[Tensor] = []
+
+    def disturb(_: nn.Module, args: Any, output: Tensor) -> Tensor:
+        return tap.transformation.apply(output, tap.shape.channel_dim, tap.state.to(output.device))
+
+    handles = [
+        network.get_submodule(tap.name).register_forward_hook(disturb),
+        stock.register_forward_pre_hook(lambda _, args: seen.append(args[0])),
+    ]
+    try:
+        with torch.no_grad():
+            functional_call(network, weights, (noise,))
+    finally:
+        for handle in handles:
+            handle.remove()
+    features = seen[0].float()
+    if features.ndim > 2:  # logits of a map are pooled after the classifier
+        features = features.mean((2, 3)) if isinstance(stock, nn.Conv2d) else features.flatten(1, -2).mean(1)
+    features = features.view(tap.transformation.transforms, len(images), -1)
+    largest = features.abs().max()
+    return bool(largest > 0) and bool((features - features[:1]).abs().max() <= 1e-6 * largest)
 
 
 def _nearest(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -48,6 +48,7 @@ class ChannelDiscard(Transformation):
             masks that break a rule of :func:`check_masks`.
     """
 
+    survives_pooling: ClassVar[bool] = True
     transforms: int = 4
     scheme: Scheme = "drop_group"
     groups: Groups = "contiguous"

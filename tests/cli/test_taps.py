@@ -24,6 +24,23 @@ def test_json() -> None:
     assert 3 > costs[0] > costs[1] > costs[2] > costs[3] > 1
 
 
+def test_a_network_of_two_classifiers_has_the_default() -> None:
+    small = ("--model-args", '{"depth": 1, "img_size": 32}', "--image-size=32")
+    shown = succeed("taps", "deit_tiny_distilled_patch16_224", *small).out
+    assert "(classifier's input)" in shown
+    assert "It has 2 classifiers, and a deeper tap serves one." in shown
+
+
+def test_pooling_leaves_no_turns() -> None:
+    rows = json.loads(succeed("taps", "cifar_resnet20", "--image-size=8", "--json").out)["taps"]
+    assert [row["fits"] for row in rows] == [
+        ["channels", "regions", "turns"],
+        ["channels", "regions", "turns"],
+        ["channels", "regions"],
+        ["channels"],
+    ]
+
+
 def test_arguments_of_the_network() -> None:
     given = ("--model-args", '{"base": "resnet18", "channels": [8, 16, 24, 40]}')
     rows = json.loads(succeed("taps", "small_stem", *given, "--image-size=16", "--json").out)["taps"]

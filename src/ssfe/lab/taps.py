@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ssfe
-from ssfe.attach import ancestors
+from ssfe.attach import all_alike, ancestors
 from ssfe.enhance import joint_classifier
 from ssfe.lab.errors import UserError
 from ssfe.lab.models import build_model, choose_model
 from ssfe.lab.models.names import check_name, own_size
-from ssfe.surgery import find_classifier
+from ssfe.surgery import find_classifier, find_classifiers
+from ssfe.tap import Tap
 from ssfe.tapped import TappedClassifier
 from ssfe.taps import stages
-from ssfe.trial import evaluating, example_for, run
+from ssfe.trial import evaluating, example_for, run, shapes_at
 
 CLASSES = 1000
 """Of the network, as in ImageNet; the classifier has a part in the cost."""
@@ -99,14 +100,33 @@ def list_taps(network: nn.Module, example: Tensor, transforms: int = 4) -> list[
     Raises:
         TypeError, ValueError: if the network cannot be enhanced at all.
     """
+    given = network
     with evaluating(network):
         images = example_for(network, example)
         if images.is_meta:
             network = copy.deepcopy(network).to("meta")
-        places = stages(network, images)
+        several = len(find_classifiers(network)) > 1
+        places = {} if several else stages(network, images)
     plain = _training_flops(copy.deepcopy(network), images)
     rows = [_deep_row(network, tap, shape, transforms, images, plain) for tap, shape in places.items()]
+    if rows:  # only the last is pooled at once
+        with evaluating(given):
+            rows[-1] = _recognisable(rows[-1], given, images)
     return [*rows, _classifier_row(network, transforms, images, plain)]
+
+
+def _recognisable(row: TapRow, network: nn.Module, images: Tensor) -> TapRow:
+    """The row without the transformations of which pooling leaves nothing."""
+    if row.tap is None or row.relative_flops is None:
+        return row
+    shape = shapes_at(network, {row.tap: network.get_submodule(row.tap)}, images)[row.tap]
+    assert isinstance(shape, ssfe.FeatureShape)
+    layer = find_classifier(network)[1]
+    fits = [name for name in row.fits if FAMILY[name].survives_pooling]
+    for name in set(row.fits) - set(fits):
+        tap = Tap(row.tap, FAMILY[name], shape, torch.device("cpu"))
+        fits += [] if all_alike(network, layer, tap, images) else [name]
+    return replace(row, fits=tuple(name for name in row.fits if name in fits))
 
 
 def _deep_row(
@@ -131,7 +151,16 @@ def _deep_row(
 
 def _classifier_row(network: nn.Module, transforms: int, images: Tensor, plain: int) -> TapRow:
     """The default tap. All that changes is the classifier, so that the classifier alone is counted, on a CPU."""
-    layer = find_classifier(network)[1]
+    layers = [layer for _, layer in find_classifiers(network)]
+    more = sum(_more_flops(layer, network, transforms, images) for layer in layers)
+    channels = layers[0].get_parameter("weight").shape[1]
+    readings = ("aggregated", "single", "distilled")
+    reason = f"It has {len(layers)} classifiers, and a deeper tap serves one." if len(layers) > 1 else ""
+    return TapRow(None, "NC", (channels,), 1 + more / plain, readings, ("channels",), reason)
+
+
+def _more_flops(layer: nn.Module, network: nn.Module, transforms: int, images: Tensor) -> int:
+    """What a classifier costs more as a joint one, wherever the network applies it."""
     outputs, channels = layer.get_parameter("weight").shape[:2]
     places = 0
 
@@ -147,9 +176,7 @@ def _classifier_row(network: nn.Module, transforms: int, images: Tensor, plain: 
     stock = nn.Sequential(nn.Linear(1, channels), nn.Linear(channels, outputs))
     features = torch.zeros(len(images), 1)
     before = _training_flops(copy.deepcopy(stock), features)
-    more = _training_flops(ssfe.enhance(stock, ssfe.ChannelDiscard(transforms)), features) - before
-    readings = ("aggregated", "single", "distilled")
-    return TapRow(None, "NC", (channels,), 1 + places * more / plain, readings, ("channels",))
+    return places * (_training_flops(ssfe.enhance(stock, ssfe.ChannelDiscard(transforms)), features) - before)
 
 
 def _training_flops(network: nn.Module, images: Tensor) -> int:
