@@ -23,8 +23,8 @@ def example_for(network: nn.Module, example: Tensor | None = None) -> Tensor:
 
     Args:
         network: any image classifier.
-        example: (B, C, H, W), given by the user; default: the input size in a timm network's ``pretrained_cfg``, or
-            224, 64 or 32 pixels, with the channels of the first convolution.
+        example: (B, C, H, W), given by the user; default: the input size in a timm network's ``pretrained_cfg`` or a
+            transformers network's ``config``, or 224, 64 or 32 pixels, with the channels of the first convolution.
 
     Raises:
         ValueError: if the network takes none of these.
@@ -149,6 +149,9 @@ def _known_shapes(network: nn.Module) -> list[tuple[int, ...]]:
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     channels = 3 if first is None else first.in_channels
     guessed: list[tuple[int, ...]] = [(channels, size, size) for size in _SIZES]
+    size = getattr(getattr(network, "config", None), "image_size", None)  # transformers
+    if isinstance(size, int):
+        return [(channels, size, size), *guessed]
     return [(channels, *own[1:]), *guessed] if own else guessed
 
 

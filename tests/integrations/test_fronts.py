@@ -13,12 +13,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import (
+    AutoModelForImageClassification,
+    PreTrainedModel,
     Trainer,
     TrainingArguments,
+    ViTConfig,
 )
-from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention
+from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention, ModelOutput
 
-from ssfe import JointLoss, enhance
+from ssfe import ChannelDiscard, JointLoss, enhance
 from ssfe.integrations.lightning import Enhance
 from ssfe.integrations.transformers import TrainerLoss
 
@@ -74,24 +77,25 @@ class HuggingFaceNet(nn.Module):
         return ImageClassifierOutputWithNoAttention(loss=loss, logits=logits)
 
 
-def plain(model: nn.Module) -> Result:
+def plain(model: nn.Module, **options: Any) -> Result:
     """The reference: the loop of the README."""
-    criterion, optimizer = JointLoss(0.1), Recorder(enhance(model).parameters())
+    criterion, optimizer = JointLoss(0.1), Recorder(enhance(model, **options).parameters())
     losses = []
     for images, labels in Digits().pairs():
         optimizer.zero_grad()
-        loss = criterion(model(images), labels)
+        output = model(images)
+        loss = criterion(output.logits if isinstance(output, ModelOutput) else output, labels)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     return losses, optimizer.gradients
 
 
-def timm_task(model: nn.Module) -> Result:
+def timm_task(model: nn.Module, **options: Any) -> Result:
     integration = pytest.importorskip("ssfe.integrations.timm", exc_type=ImportError)
     from timm.loss import LabelSmoothingCrossEntropy
 
-    task = integration.JointTask(model, LabelSmoothingCrossEntropy(0.1), verbose=False)
+    task = integration.JointTask(model, LabelSmoothingCrossEntropy(0.1), verbose=False, **options)
     optimizer = Recorder(task.get_trainable_module().parameters())
     losses = []
     for images, labels in Digits().pairs():
@@ -122,12 +126,12 @@ class Classifier(pl.LightningModule):
         return Recorder(self.model.parameters())
 
 
-def lightning(model: nn.Module) -> Result:
+def lightning(model: nn.Module, **options: Any) -> Result:
     module = Classifier(model)
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=1,
-        callbacks=[Enhance()],
+        callbacks=[Enhance(**options)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -137,10 +141,10 @@ def lightning(model: nn.Module) -> Result:
     return module.losses, trainer.optimizers[0].gradients
 
 
-def accelerate(model: nn.Module) -> Result:
+def accelerate(model: nn.Module, **options: Any) -> Result:
     """Two halves of a batch, whose gradients are accumulated."""
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
-    optimizer = Recorder(enhance(model).parameters())
+    optimizer = Recorder(enhance(model, **options).parameters())
     wrapped, prepared, loader = accelerator.prepare(model, optimizer, DataLoader(Digits(), BATCH // 2))
     criterion, losses = JointLoss(0.1), []
     for batch in loader:
@@ -165,11 +169,14 @@ class UnshuffledTrainer(Trainer):
         return None
 
 
-def transformers_trainer(model: nn.Module, tmp_path: Path) -> Result:
+def transformers_trainer(model: nn.Module, tmp_path: Path, **options: Any) -> Result:
     """With two accumulated halves of a batch, as above: the Trainer leaves the scaling to the loss function."""
-    outer = HuggingFaceNet()
-    outer.net = model
-    optimizer = Recorder(enhance(outer).parameters())
+    outer = model
+    if not isinstance(model, PreTrainedModel):
+        outer = HuggingFaceNet()
+        outer.net = model
+        options = options | ({"tap": f"net.{options['tap']}"} if "tap" in options else {})
+    optimizer = Recorder(enhance(outer, **options).parameters())
     arguments = trainer_arguments(
         tmp_path,
         num_train_epochs=1,
@@ -195,10 +202,10 @@ def network() -> nn.Module:
 
 
 @pytest.fixture
-def front(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[nn.Module], Result]:
+def front(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Result]:
     if request.param is transformers_trainer:
-        return lambda model: transformers_trainer(model, tmp_path)
-    chosen: Callable[[nn.Module], Result] = request.param
+        return lambda model, **options: transformers_trainer(model, tmp_path, **options)
+    chosen: Callable[..., Result] = request.param
     return chosen
 
 
@@ -206,9 +213,32 @@ def front(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[nn.Module
 @pytest.mark.parametrize(
     "front", [timm_task, lightning, accelerate, transformers_trainer], indirect=True, ids=lambda front: front.__name__
 )
-def test_same_losses_and_gradients_as_the_plain_loop(front: Callable[[nn.Module], Result]) -> None:
-    expected_losses, expected_gradients = plain(network())
-    losses, gradients = front(network())
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"tap": "stem"}, {"distill": True, "transform": ChannelDiscard(3)}, {"logits": "chunked"}],
+    ids=lambda options: ", ".join(options) or "defaults",
+)
+def test_same_losses_and_gradients_as_the_plain_loop(front: Callable[..., Result], options: dict[str, Any]) -> None:
+    compare(front, network, options)
+
+
+@pytest.mark.parametrize("front", [transformers_trainer], indirect=True, ids=["transformers_trainer"])
+@pytest.mark.parametrize("options", [{}, {"tap": "vit.embeddings"}], ids=["defaults", "tap"])
+def test_a_network_of_transformers(front: Callable[..., Result], options: dict[str, Any]) -> None:
+    compare(front, vit, options)
+
+
+def vit() -> nn.Module:
+    torch.manual_seed(0)
+    sizes = {"image_size": 8, "patch_size": 4, "hidden_size": 12, "intermediate_size": 24, "num_labels": 5}
+    config = ViTConfig(**sizes, num_hidden_layers=1, num_attention_heads=2, hidden_dropout_prob=0.0)
+    network: PreTrainedModel = AutoModelForImageClassification.from_config(config)
+    return network
+
+
+def compare(front: Callable[..., Result], network: Callable[[], nn.Module], options: dict[str, Any]) -> None:
+    expected_losses, expected_gradients = plain(network().train(), **options)
+    losses, gradients = front(network(), **options)
     assert len(losses) == STEPS
     torch.testing.assert_close(losses, expected_losses, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(gradients, expected_gradients, rtol=1e-4, atol=1e-6)
