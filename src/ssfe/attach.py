@@ -178,7 +178,7 @@ def all_alike(network: nn.Module, stock: nn.Module, tap: Tap, images: Tensor) ->
     features = seen[0].float()
     if features.ndim > 2:  # logits of a map are pooled after the classifier
         features = features.mean((2, 3)) if isinstance(stock, nn.Conv2d) else features.flatten(1, -2).mean(1)
-    features = features.view(tap.transformation.transforms, len(images), -1)
+    features = features.reshape(tap.transformation.transforms, len(images), -1)
     largest = features.abs().max()
     return bool(largest > 0) and bool((features - features[:1]).abs().max() <= 1e-6 * largest)
 
