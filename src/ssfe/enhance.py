@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ssfe.attach import attach, attach_tap, hooks_of, remove_hooks
+from ssfe.attach import attach, hooks_of, remove_hooks
+from ssfe.attach_tap import attach_tap
 from ssfe.classifier import Inference, JointClassifier, Logits, Views
 from ssfe.discard import ChannelDiscard
 from ssfe.embedded import EmbeddedClassifier

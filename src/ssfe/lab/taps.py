@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ssfe
-from ssfe.attach import all_alike, ancestors
+from ssfe.alike import all_alike
+from ssfe.attach_tap import ancestors
 from ssfe.enhance import joint_classifier
 from ssfe.lab.errors import UserError
 from ssfe.lab.models import build_model, choose_model
