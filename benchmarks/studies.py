@@ -78,8 +78,9 @@ _ALL = [
         [
             ("plain,ssfe", 5),
             (f"ssfe:gradient_scale=4,{REGIONS}:gradient_scale=5", 3),
-            (f"{REGIONS},discard,multitask", 3),
-            (f"{DEEPER},{VARIANTS}", 3),
+            (f"{REGIONS},discard,multitask,{VARIANTS}", 3),
+            ("sla", 3),
+            (DEEPER, 3),
         ],
     ),
     Study(
