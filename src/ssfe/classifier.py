@@ -30,8 +30,8 @@ class JointClassifier(nn.Module):
     """A linear classifier over joint labels (class, transformation), applied to M views of its input.
 
     The views are made here: view j is the input with the channels of transformation j discarded. In training mode the
-    output is :class:`~ssfe.joint.JointLogits`; in evaluation mode it is (B, N) logits from the folded weights, so that
-    nothing but the ordinary product is computed.
+    output is :class:`~ssfe.joint.JointLogits`; in evaluation mode it is (B, N) logits from the folded weights: one
+    product, and the fold itself anew in each call, which for a few images costs more. Serve ``ssfe.fold(network)``.
 
     A checkpoint brings the masks back.
 
