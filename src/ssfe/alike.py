@@ -37,15 +37,13 @@ def _disturbed(network: nn.Module, stock: nn.Module, tap: Tap, images: Tensor) -
     """
     generator = torch.Generator("cpu").manual_seed(0)
 
-    def noise_like(tensor: Tensor) -> Tensor:
-        return torch.randn(tensor.shape, generator=generator, device="cpu").to(tensor)
+    def noise(shape: torch.Size, like: Tensor) -> Tensor:
+        return torch.randn(shape, generator=generator, device="cpu").to(like)
 
     weights = {
-        name: p.detach() + 0.1 * (p.detach().abs().mean() + 0.1) * noise_like(p)
+        name: p.detach() + 0.1 * (p.detach().abs().mean() + 0.1) * noise(p.shape, p)
         for name, p in network.named_parameters()
     }
-    weight = stock.get_parameter("weight")
-    noise = noise_like(weight.new_empty(()).expand(images.shape))
     seen: list[Tensor] = []
 
     def disturb(_: nn.Module, args: Any, output: Tensor) -> Tensor:
@@ -57,7 +55,7 @@ def _disturbed(network: nn.Module, stock: nn.Module, tap: Tap, images: Tensor) -
     ]
     try:
         with torch.no_grad():
-            functional_call(network, weights, (noise,))
+            functional_call(network, weights, (noise(images.shape, stock.get_parameter("weight")),))
     finally:
         for handle in handles:
             handle.remove()

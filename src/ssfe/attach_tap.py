@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ssfe.alike import all_alike
 from ssfe.attach import attach, hooks_of, remove_hooks
 from ssfe.surgery import replace_module
-from ssfe.tap import Tap, find_tap
+from ssfe.tap import Tap, ancestors, find_tap
 from ssfe.tapped import TappedClassifier
 from ssfe.taps import stages
 from ssfe.transformation import Transformation
@@ -128,12 +128,6 @@ def _nearest(
         if _refusal(network, classifier[1], joint, images) is None:
             return path
     return None
-
-
-def ancestors(name: str) -> list[str]:
-    """The qualified names of the modules that hold a module, the outermost first."""
-    parts = name.split(".")
-    return [".".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _stages(network: nn.Module, tap: str, images: Tensor) -> str:

@@ -35,6 +35,12 @@ def find_tap(network: nn.Module, name: str) -> nn.Module:
     )
 
 
+def ancestors(name: str) -> list[str]:
+    """The qualified names of the modules that hold a module, the outermost first."""
+    parts = name.split(".")
+    return [".".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
 class Tap(nn.Module):
     """Makes the views of a named module's output.
 

@@ -12,13 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import ssfe
 from ssfe.alike import all_alike
-from ssfe.attach_tap import ancestors
 from ssfe.enhance import joint_classifier
 from ssfe.lab.errors import UserError
 from ssfe.lab.models import build_model, choose_model
 from ssfe.lab.models.names import check_name, own_size
 from ssfe.surgery import find_classifier, find_classifiers
-from ssfe.tap import Tap
+from ssfe.tap import Tap, ancestors
 from ssfe.tapped import TappedClassifier
 from ssfe.taps import stages
 from ssfe.trial import evaluating, example_for, run, shapes_at
