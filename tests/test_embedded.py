@@ -136,3 +136,25 @@ def test_outputs_beside_the_logits_stay() -> None:
     assert output.nothing is None
     assert model.eval()(x).logits.shape == (4, 5)
     assert type(fold(model).train()(x)) is Outputs
+
+
+@pytest.mark.parametrize("views", ["all", "sampled"])
+def test_features_as_wide_as_the_joint_logits(views: Any) -> None:
+    """16 classes under 4 transformations make 64 joint labels; the features have 64 channels."""
+
+    class Wide(WithFeatures):
+        def __init__(self) -> None:
+            super().__init__(classes=16, channels=64)
+
+    model = without_batch_statistics(enhance(Wide(), views=views, distill=True))
+    x = images()
+    output = model(x)
+    assert output.features.equal(model.forward_features(x))
+    assert isinstance(output.logits, JointLogits)
+    assert output.logits.logits.shape == (4, 4 if views == "all" else 1, 16, 4)
+
+
+def test_a_replica_of_data_parallel_is_refused() -> None:
+    replica = enhance(TinyNet())._replicate_for_data_parallel()
+    with pytest.raises(RuntimeError, match=r"DataParallel runs copies .* use DistributedDataParallel"):
+        replica(images())

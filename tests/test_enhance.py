@@ -294,13 +294,26 @@ def compiled_in_place() -> nn.Module:
     return model
 
 
+def hooked() -> nn.Module:
+    model = TinyNet()
+    model.fc.register_forward_hook(lambda module, args, output: output)
+    return model
+
+
+def tied() -> nn.Module:
+    model = TinyNet()
+    model.prototypes = nn.Embedding(5, 13)
+    model.prototypes.weight = model.fc.weight
+    return model
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize(
     ("make", "options", "error", "message"),
     [
         (lambda: torch.compile(TinyNet()), {}, TypeError, "is compiled already: enhance it first"),
         (compiled_in_place, {}, TypeError, "is compiled already: enhance it first"),
-        (lambda: nn.DataParallel(TinyNet()), {}, TypeError, "wrapped in DataParallel already: enhance it first"),
+        (lambda: nn.DataParallel(TinyNet()), {}, TypeError, "DataParallel already: .* use DistributedDataParallel"),
         (
             lambda: nn.Sequential(nn.DataParallel(TinyNet())),
             {},
@@ -337,6 +350,8 @@ def compiled_in_place() -> nn.Module:
         (lambda: with_classifier(Cosine(13, 5)), {}, TypeError, "Cosine does more than a linear layer"),
         (lambda: with_classifier(Scaled(13, 5)), {}, TypeError, "Scaled has more than weight and bias: scale"),
         (lambda: with_classifier(nn.Linear(13, 1)), {}, ValueError, "num_classes=1"),
+        (hooked, {}, TypeError, "classifier Linear has hooks, which the layer in its place would not call"),
+        (tied, {}, TypeError, "classifier shares parameters with 'prototypes': .* parameters of its own"),
         (TinyNet, {"transform": ChannelDiscard(14)}, ValueError, "transforms=14 is more than the 13 channels"),
         (TinyNet, {"views": "none"}, ValueError, "unknown views 'none'"),
         (TinyNet, {"inference": "distilled"}, ValueError, "distill=True"),
@@ -442,3 +457,27 @@ def test_logits_in_a_dict() -> None:
         model(x, labels=labels)
     stock = fold(model).eval()
     assert stock(x, labels=labels)["loss"] == model.eval()(x, labels=labels)["loss"]
+
+
+@pytest.mark.parametrize("tap", [None, "stem"])
+def test_a_frozen_classifier_stays_frozen(tap: Any) -> None:
+    stock = TinyNet()
+    stock.fc.weight.requires_grad_(False)
+    model = enhance(stock, tap=tap, distill=True)
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert learning & {"fc.weight", "fc.bias", "fc.distilled.weight", "fc.distilled.bias"} == {
+        "fc.bias",
+        "fc.distilled.bias",
+    }
+    folded = fold(model, "distilled").fc
+    assert (folded.weight.requires_grad, folded.bias.requires_grad) == (False, True)
+    model.fc.requires_grad_(True)
+    assert fold(model, "distilled").fc.weight.requires_grad, "unfrozen since"
+
+
+@pytest.mark.parametrize("tap", [None, "stem"])
+def test_the_generator_is_left_alone(tap: Any) -> None:
+    model = TinyNet()
+    before = torch.get_rng_state()
+    enhance(model, tap=tap, distill=True)
+    assert torch.get_rng_state().equal(before), "a network trained with and without sees the same dropout"

@@ -241,6 +241,78 @@ def test_a_network_that_goes_on_after_its_classifier() -> None:
         enhance(TinyNet(), logits="lazy")  # type: ignore[arg-type]
 
 
+class Casts(TinyNet):
+    """As Accelerate's mixed precision: autocast within the network's forward, and its output in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.fc(self.forward_features(x).float())
+        return logits.float()
+
+
+class Scales(Casts):
+    def __init__(self) -> None:
+        super().__init__()
+        self.temperature = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).bfloat16() * self.temperature
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("low", [False, True], ids=["features in float32", "features in bfloat16"])
+def test_a_network_that_casts_its_output(frozen: bool, low: bool) -> None:
+    class Net(Casts):
+        def forward_features(self, x: Tensor) -> Tensor:
+            features = super().forward_features(x)
+            return features.bfloat16() if low else features
+
+        def forward(self, x: Tensor) -> Tensor:
+            if not low:
+                return super().forward(x)
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = self.fc(self.forward_features(x))
+            return logits.float()
+
+    model = enhance(Net(), distill=True, logits="chunked")
+    model.stem.requires_grad_(not frozen)
+    x, labels = images(), torch.randint(5, (4,))
+    output = model(x)
+    assert isinstance(output, LazyJointLogits)
+    assert output.features.dtype == torch.bfloat16, "as an ordinary product there would be"
+    loss = JointLoss()(output, labels)
+    loss.backward()
+    model.fc.logits = "whole"
+    torch.testing.assert_close(loss, JointLoss()(model(x), labels), rtol=2e-2, atol=2e-2)
+    assert model.fc.weight.grad.isfinite().all()
+
+
+def test_a_network_that_scales_and_casts() -> None:
+    model = enhance(Scales(), logits="chunked")
+    for frozen in (False, True):
+        model.stem.requires_grad_(not frozen)
+        with pytest.raises(RuntimeError, match="Scales does more after its classifier than flatten"):
+            model(images())
+
+
+def test_no_images() -> None:
+    joint = classifier()
+    output, none = joint(torch.zeros(0, 37, dtype=torch.float64)), torch.zeros(0, dtype=torch.long)
+    for logits in (output, output.whole(), output.whole().class_logits()):
+        assert JointLoss(check_finite=False)(logits, none).isnan(), "as F.cross_entropy"
+        with pytest.raises(FloatingPointError, match="loss of a batch without images is nan"):
+            JointLoss()(logits, none)
+
+
+def test_the_pretext_task_is_followed_on_a_few_images() -> None:
+    joint = classifier()
+    output = joint(torch.randn(40, 37, dtype=torch.float64))
+    few = joint(output.features[:16])
+    assert output.pretext_accuracy().equal(few.whole().pretext_accuracy())
+    assert output.sample().logits.equal(few.whole().logits)
+    assert not output.sample().logits.requires_grad
+
+
 def test_automatic_from_2_to_the_17_on() -> None:
     x = torch.randn(2, 16)
     for classes, views, kind in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import timm
@@ -154,6 +154,27 @@ def test_the_distilled_head_sees_undisturbed_features(views: Any, identity: bool
     torch.testing.assert_close(output.distilled, model(x))
 
 
+class Outputs(NamedTuple):
+    logits: Any
+    features: Tensor
+
+
+class WithFeatures(DeepNet):
+    def forward(self, images: Tensor) -> Any:
+        features = self.forward_features(images).mean((2, 3))
+        return Outputs(self.fc(features), features)
+
+
+def test_aggregated_evaluation_of_a_network_that_returns_more() -> None:
+    plain, model = (enhanced(make(), inference="aggregated").eval() for make in (DeepNet, WithFeatures))
+    model.load_state_dict(plain.state_dict())
+    x = images()
+    output = model(x)
+    assert type(output) is Outputs
+    assert output.logits.equal(plain(x))
+    assert isinstance(model.train()(x).logits, JointLogits)
+
+
 def test_defaults_and_the_start() -> None:
     """Undisturbed features are among the views, are what evaluation mode reads, and start with the stock logits."""
     stock = DeepNet().eval()
@@ -211,6 +232,12 @@ def test_a_checkpoint_of_another_transformation_is_refused() -> None:
     state = enhance(DeepNet(), RegionDiscard(1, 3), tap="layer1").state_dict()
     with pytest.raises(ValueError, match=r"state torch.bool \(4, 1, 3\), the network's at 'layer1' \(ChannelDiscard\)"):
         enhance(DeepNet(), ChannelDiscard(identity=True), tap="layer1").load_state_dict(state)
+    state = enhance(DeepNet(), ChannelDiscard(), tap="layer1").state_dict()
+    with pytest.raises(ValueError, match=r"tap has no identity view, the network's has one: .*identity=False\)"):
+        enhance(DeepNet(), ChannelDiscard(identity=True), tap="layer1").load_state_dict(state)
+    state = enhance(DeepNet(), ChannelDiscard(identity=True), tap="layer1").state_dict()
+    with pytest.raises(ValueError, match=r"tap has an identity view, the network's has none: .*identity=True\)"):
+        enhance(DeepNet(), ChannelDiscard(), tap="layer1").load_state_dict(state)
     spoilt = enhance(DeepNet(), tap="layer1").state_dict()
     spoilt["fc.tap._extra_state"] = torch.zeros_like(spoilt["fc.tap._extra_state"])
     with pytest.raises(ValueError, match="mask 0 is all zero"):

@@ -82,6 +82,7 @@ def _joint_loss(
     """
     plan = AtomPlan(keep, tuple(widths), None, kind, pays=True)
     rows, outputs, wide = len(x), len(weight), accumulator(x)
+    to_weight = gradient_scale / max(views.numel(), 1)
     found = _empty_gradients(x, weight, bias, gradients)
     product_weight, wide_bias = weight.to(x.dtype), None if bias is None else bias.to(wide)
     images = torch.arange(rows, device=x.device) // max(rows // max(len(labels), 1), 1)
@@ -103,8 +104,8 @@ def _joint_loss(
                 summed(logits, total)
                 gather_gradients(logits, total, plan, out=part)
                 found[2].add_(total.sum(0) if gradients[2] else 0)
-        _add_products(found, partials, x, product_weight, widths, own, gradient_scale / views.numel())
-    to_bias = found[2].mul_(gradient_scale / views.numel())
+        _add_products(found, partials, x, product_weight, widths, own, to_weight)
+    to_bias = found[2].mul_(to_weight)
     return loss / views.numel(), found[0], found[1].to(weight.dtype), to_bias.to(weight.dtype)
 
 

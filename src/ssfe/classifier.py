@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssfe.discard import ChannelDiscard
+from ssfe.folding import folded_rows
 from ssfe.gradients import scaled_gradient
 from ssfe.joint import JointLogits
 from ssfe.lazy import LazyJointLogits
@@ -128,18 +129,13 @@ class JointClassifier(nn.Module):
         conv = isinstance(stock, nn.Conv2d)
         check_linear(stock)
         weight = stock.weight.detach().flatten(1)
-        joint = cls(
-            weight.shape[1],
-            weight.shape[0],
-            transform,
-            bias=stock.bias is not None,
-            conv=conv,
-            device=weight.device,
-            dtype=weight.dtype,
-            **options,
-        )
+        bias = stock.bias is not None
+        # Made without values, which are copies: initialising would take time and advance the generator.
+        joint = cls(weight.shape[1], weight.shape[0], transform, bias=bias, conv=conv, device="meta", **options)
+        joint.to_empty(device=weight.device).to(weight.dtype)
         joint._stock = (copy.deepcopy(stock).to("meta"),)
         joint._copy_rows(weight, stock.bias)
+        joint._learns_like(stock)
         return joint.train(stock.training)
 
     @property
@@ -195,15 +191,8 @@ class JointClassifier(nn.Module):
         if inference == "distilled":
             assert self.distilled is not None
             return self.distilled.weight, self.distilled.bias
-        count = self.transforms if inference == "aggregated" else 1
-        weight = self.weight.view(self.num_classes, self.transforms, self.in_features)
-        masks = self.masks.to(weight.device)  # they stay on the CPU when the weights are on the meta device
-        total = weight[:, 0] * masks[0]
-        for j in range(1, count):
-            total = total + weight[:, j] * masks[j]
-        if self.bias is None:
-            return total / count, None
-        return total / count, self.bias.view(self.num_classes, self.transforms)[:, :count].mean(1)
+        masks = self.masks.to(self.weight.device)  # they stay on the CPU when the weights are on the meta device
+        return folded_rows(self.weight, self.bias, masks, self.transforms if inference == "aggregated" else 1)
 
     @torch.no_grad()
     def fold(self, inference: Inference | None = None) -> nn.Module:
@@ -219,8 +208,10 @@ class JointClassifier(nn.Module):
         stock = copy.deepcopy(self._stock[0]) if self._stock else self._fresh_stock()
         stock = stock.to_empty(device=weight.device).to(weight.dtype).train(self.training)
         stock.get_parameter("weight").copy_(weight.view(stock.get_parameter("weight").shape))
+        stock.get_parameter("weight").requires_grad_(self.weight.requires_grad)
         if bias is not None:
             stock.get_parameter("bias").copy_(bias)
+            stock.get_parameter("bias").requires_grad_(self.bias.requires_grad)
         return stock
 
     def extra_repr(self) -> str:
@@ -317,6 +308,14 @@ class JointClassifier(nn.Module):
             self.distilled.weight.copy_(weight)
             if bias is not None:
                 self.distilled.bias.copy_(bias)
+
+    def _learns_like(self, stock: nn.Linear | nn.Conv2d) -> None:
+        """A frozen classifier stays frozen."""
+        for layer in (self, self.distilled):
+            if layer is not None:
+                layer.weight.requires_grad_(stock.weight.requires_grad)
+                if stock.bias is not None and layer.bias is not None:
+                    layer.bias.requires_grad_(stock.bias.requires_grad)
 
     def _fresh_stock(self) -> nn.Module:
         bias = self.bias is not None

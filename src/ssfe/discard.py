@@ -87,8 +87,14 @@ class ChannelDiscard(Transformation):
         return self.keep_masks(shape.channels)
 
     def check_state(self, state: Tensor) -> None:
-        """See :func:`check_masks`."""
+        """See :func:`check_masks`. A tap's readings depend on the identity view: with it or without it, as here."""
         check_masks(state)
+        if bool(state[0].all()) != self.identity:
+            theirs, own = ("no", "one") if self.identity else ("an", "none")
+            raise ValueError(
+                f"the checkpoint's tap has {theirs} identity view, the network's has {own}: to load it, enhance with "
+                f"ChannelDiscard(identity={not self.identity})"
+            )
 
     def apply(self, features: Tensor, channel_dim: int, state: Tensor, views: Tensor | None = None) -> Tensor:
         """See :meth:`~ssfe.transformation.Transformation.apply`."""

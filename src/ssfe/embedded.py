@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from ssfe.classifier import JointClassifier
 from ssfe.lazy import LazyJointLogits
+from ssfe.unchanged import is_same, version
 
 OUTSIDE = (
     "the joint classifier was called outside its network's forward: in training mode call model(images), not its parts "
@@ -22,14 +24,23 @@ class NetworkCall:
 
     open = False
     sharded = False
+    rows = 0
+    """Of the classifier's output: views * B [+ B]."""
     sampled: Tensor | None = None
     features: Tensor | None = None
+    """What stands for the logits of the next, in the network."""
+    lazy: LazyJointLogits | None = None
     version = 0
     """Of the features' memory, which an operation in place would raise."""
 
+    def begin(self, sharded: bool) -> None:
+        """The forward begins."""
+        self.close()
+        self.open, self.sharded = True, sharded
+
     def close(self) -> None:
         """The forward has ended, one way or the other: nothing of it is kept."""
-        self.open, self.sampled, self.features = False, None, None
+        self.open, self.sampled, self.features, self.lazy = False, None, None, None
 
 
 class EmbeddedClassifier(JointClassifier):
@@ -73,16 +84,20 @@ class EmbeddedClassifier(JointClassifier):
             )
         self._call.sampled = sampled
         if self._returns_features(x):
-            # Nothing but flatten may follow: pack() sees to it.
-            self._call.features, self._call.version = x, _version(x)
+            # Nothing but flatten and a cast may follow: pack() sees to it. Made here, within the network's autocast.
+            self._call.features, self._call.version = x, version(x)
+            self._call.lazy = self._lazy(x.flatten(1), sampled)
             return x
-        return self._stacked_views(x, sampled)
+        stacked = self._stacked_views(x, sampled)
+        self._call.rows = stacked.shape[0]
+        return stacked
 
     def announce(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Forward pre-hook of the network: its own call is under way.
 
         Raises:
             TypeError: if in training mode a network of transformers would compute its own loss.
+            RuntimeError: for a replica of DataParallel.
         """
         if self.training and kwargs.get("labels") is not None:
             raise TypeError(
@@ -90,8 +105,12 @@ class EmbeddedClassifier(JointClassifier):
                 "labels: call model(images) and give its logits to ssfe.JointLoss; with transformers' Trainer, pass "
                 "compute_loss_func=ssfe.integrations.transformers.TrainerLoss()"
             )
-        self._call.open, self._call.sampled, self._call.features = True, None, None
-        self._call.sharded = any(kind.__name__ == "FSDPModule" for kind in type(network).__mro__)
+        if getattr(network, "_is_replica", False):
+            raise RuntimeError(
+                "DataParallel runs copies of the network in threads, which would mix up their views: use "
+                "DistributedDataParallel"
+            )
+        self._call.begin(sharded=any(kind.__name__ == "FSDPModule" for kind in type(network).__mro__))
 
     def pack(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Forward hook of the network: its stacked output as JointLogits; in evaluation mode the output as it is.
@@ -112,14 +131,13 @@ class EmbeddedClassifier(JointClassifier):
             output["logits"] = self.pack(network, args, output["logits"])
             return output
         sampled, self._call.sampled = self._call.sampled, None
-        features, self._call.features = self._call.features, None
-        if features is not None:
-            return self._packed_features(network, output, features, sampled)
+        if self._call.features is not None:
+            return self._packed_features(network, output)
         if self._is_stacked(output):
             return self._unstack(output, sampled)
-        if isinstance(output, tuple) and any(map(self._is_stacked, output)):
-            parts = [self._unstack(part, sampled) if self._is_stacked(part) else part for part in output]
-            return type(output)(*parts) if hasattr(output, "_fields") else tuple(parts)
+        if isinstance(output, tuple) and (stacked := self._stacked_parts(output)):
+            parts = (self._unstack(part, sampled) if i in stacked else part for i, part in enumerate(output))
+            return rebuilt(output, parts)
         if all(module is not self for module in network.modules()):
             raise RuntimeError(
                 f"the joint classifier of {type(network).__name__} was replaced after ssfe.enhance: change the "
@@ -142,15 +160,24 @@ class EmbeddedClassifier(JointClassifier):
     def _is_stacked(self, output: Any) -> bool:
         return isinstance(output, Tensor) and output.ndim == 2 and output.shape[1] == self.weight.shape[0]
 
-    def _packed_features(
-        self, network: nn.Module, output: Any, features: Tensor, sampled: Tensor | None
-    ) -> LazyJointLogits:
-        if not _is_flattened(output, features) or _version(features) != self._call.version:
+    def _stacked_parts(self, output: tuple[Any, ...]) -> set[int]:
+        """Which parts of a network's output are its classifiers' logits: features may be as wide, by chance, and are
+        not as many unless the network averages rows (clips of a video) or has one view of each image."""
+        wide = {i for i, part in enumerate(output) if self._is_stacked(part)}
+        many = {i for i in wide if output[i].shape[0] == self._call.rows}
+        return many or wide
+
+    def _packed_features(self, network: nn.Module, output: Any) -> LazyJointLogits:
+        features, lazy = self._call.features, self._call.lazy
+        self._call.features = self._call.lazy = None
+        assert features is not None
+        assert lazy is not None
+        if not is_same(output, features) or version(features) != self._call.version:
             raise RuntimeError(
                 f"{type(network).__name__} does more after its classifier than flatten, so its logits cannot be "
                 "computed in chunks: pass logits='whole' to ssfe.enhance"
             )
-        return self._lazy(features.flatten(1), sampled)
+        return lazy
 
     def _returns_features(self, x: Tensor) -> bool:
         """Whether the loss computes the logits, from x.
@@ -175,12 +202,6 @@ class EmbeddedClassifier(JointClassifier):
         raise RuntimeError(f"logits='chunked' does not work with this classifier: {why}; use logits='whole'")
 
 
-def _version(features: Tensor) -> int:
-    return 0 if torch.compiler.is_compiling() or features.is_inference() else features._version
-
-
-def _is_flattened(output: Any, features: Tensor) -> bool:
-    """Whether a network's output is its classifier's, flattened at most. A compiler sees the shape only."""
-    if not isinstance(output, Tensor) or output.shape != features.flatten(1).shape:
-        return False
-    return torch.compiler.is_compiling() or output.data_ptr() == features.data_ptr()
+def rebuilt(output: tuple[Any, ...], parts: Iterable[Any]) -> tuple[Any, ...]:
+    """A tuple, named or not, of the kind of ``output`` with these parts."""
+    return type(output)(*parts) if hasattr(output, "_fields") else tuple(parts)

@@ -16,7 +16,7 @@ from ssfe.classifier import Inference, JointClassifier, Logits, Views
 from ssfe.discard import ChannelDiscard
 from ssfe.embedded import EmbeddedClassifier
 from ssfe.optimizer import watch_optimizers
-from ssfe.surgery import check_linear, find_classifiers
+from ssfe.surgery import check_linear, check_untied, find_classifiers
 from ssfe.taps import last_map
 from ssfe.transformation import Transformation
 from ssfe.trial import evaluating, example_for
@@ -95,6 +95,7 @@ def enhance(
     stocks = find_classifiers(model, classifier)
     for _, stock in stocks:
         check_linear(stock)
+        check_untied(model, stock)
     if tap is None and not isinstance(transform, ChannelDiscard | None):
         tap = _last_map(model, transform, _only(model, stocks)[1], example)
     if tap is not None or len(stocks) > 1:
@@ -246,7 +247,8 @@ def _check_stock(model: nn.Module) -> None:
     compiled = hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None
     if compiled or _wraps(model) or isinstance(model, torch.jit.ScriptModule):
         what = "compiled" if compiled else f"wrapped in {type(model).__name__}"
-        raise TypeError(f"the network is {what} already: enhance it first, then compile or wrap it")
+        then = "use DistributedDataParallel" if isinstance(model, nn.DataParallel) else "then compile or wrap it"
+        raise TypeError(f"the network is {what} already: enhance it first, {then}")
     for name, module in model.named_modules():
         if _wraps(module):
             raise TypeError(

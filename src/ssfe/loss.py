@@ -72,7 +72,7 @@ class JointLoss(nn.Module):
 
     def _loss(self, output: JointLogits | LazyJointLogits | Tensor, labels: Tensor) -> Tensor:
         if isinstance(output, Tensor):
-            return F.cross_entropy(output, labels, label_smoothing=self.label_smoothing)
+            return self._class_loss(output, labels)
         if isinstance(output, LazyJointLogits):
             loss = output.cross_entropy(labels, self.label_smoothing)
         else:
@@ -84,9 +84,13 @@ class JointLoss(nn.Module):
     def _distillation(self, output: JointLogits | LazyJointLogits, labels: Tensor) -> Tensor:
         head = at_least_float32(output.class_logits("distilled"))
         teacher = at_least_float32(output.class_logits("aggregated").detach())
-        labels = labels.to(head.dtype) if labels.is_floating_point() else labels
         divergence = F.kl_div(head.log_softmax(-1), teacher.log_softmax(-1), reduction="batchmean", log_target=True)
-        return divergence + F.cross_entropy(head, labels, label_smoothing=self.label_smoothing)
+        return divergence + self._class_loss(head, labels)
+
+    def _class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        logits = at_least_float32(logits)
+        labels = labels.to(logits.dtype) if labels.is_floating_point() else labels
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
     def extra_repr(self) -> str:
         return f"label_smoothing={self.label_smoothing}"
@@ -144,6 +148,8 @@ def _not_finite(loss: Tensor, output: JointLogits | LazyJointLogits | Tensor) ->
         what, seen = "joint logits", output.logits
     else:
         what, seen = "logits", output
+    if not len(seen):
+        return f"the loss of a batch without images is {float(loss)}: skip empty batches"
     bad = int((~seen.detach().flatten(1).isfinite().all(1)).sum())
     cause = f"the {what} of {bad} of {len(seen)} images are not finite" if bad else f"the {what} are finite"
     return (

@@ -98,6 +98,11 @@ def check_linear(layer: nn.Module) -> None:
         raise TypeError(
             "the classifier's weight is parametrized (weight_norm or the like): remove that before enhancing"
         )
+    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
+        raise TypeError(
+            f"the classifier {type(layer).__name__} has hooks, which the layer in its place would not call: remove "
+            "them, and put them on the joint classifier afterwards"
+        )
     others = {name for name, _ in (*layer.named_parameters(), *layer.named_buffers())} - {"weight", "bias"}
     if others:
         raise TypeError(
@@ -106,6 +111,25 @@ def check_linear(layer: nn.Module) -> None:
     if not layer.get_parameter("weight").is_meta and not _is_plain_product(layer):
         raise TypeError(
             f"the classifier {type(layer).__name__} does more than a linear layer does: it could not be folded into"
+        )
+
+
+def check_untied(network: nn.Module, layer: nn.Module) -> None:
+    """Check that no other part of the network has a parameter of this layer, which a joint classifier would untie.
+
+    Raises:
+        TypeError: naming the other part.
+    """
+    own = set(layer.parameters(recurse=False))
+    others = [
+        name
+        for name, module in network.named_modules()
+        if module is not layer and own & set(module.parameters(recurse=False))
+    ]
+    if others:
+        raise TypeError(
+            f"the classifier shares parameters with {', '.join(map(repr, others))}: a joint classifier has other "
+            "shapes; give the classifier parameters of its own before enhancing"
         )
 
 

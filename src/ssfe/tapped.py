@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssfe.classifier import Inference
-from ssfe.embedded import OUTSIDE, EmbeddedClassifier
+from ssfe.embedded import OUTSIDE, EmbeddedClassifier, rebuilt
 from ssfe.joint import JointLogits
 from ssfe.tap import Plan, Tap
 
@@ -62,12 +62,18 @@ class TappedClassifier(EmbeddedClassifier):
         if not self._packs():
             return self._product(x, *self._rows(self.inference))
         self._call.sampled = self.tap.views
-        return self._stacked_views(x, self.tap.views)
+        stacked = self._stacked_views(x, self.tap.views)
+        self._call.rows = stacked.shape[0]
+        return stacked
 
     def pack(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Forward hook of the network; aggregates the views in evaluation mode."""
         packed = super().pack(network, args, output)
-        return packed.class_logits("aggregated") if isinstance(packed, JointLogits) and not self.training else packed
+        if self.training:
+            return packed
+        if isinstance(packed, tuple) and not isinstance(packed, JointLogits):
+            return rebuilt(packed, map(_aggregate, packed))
+        return _aggregate(packed)
 
     def close(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Forward hook of the network, called after an exception too."""
@@ -169,3 +175,7 @@ class TappedClassifier(EmbeddedClassifier):
             f"{inference} inference at the tap {self.tap.name!r} takes {passes} through the rest of the network: it "
             f"is computed in evaluation mode by model(images), and does not fold into one classifier; {instead}"
         )
+
+
+def _aggregate(part: Any) -> Any:
+    return part.class_logits("aggregated") if isinstance(part, JointLogits) else part

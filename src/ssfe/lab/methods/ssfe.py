@@ -55,8 +55,9 @@ class FeatureEnhancement(Method):
     def loss(self, output: ssfe.JointLogits, labels: Tensor) -> Tensor:
         return self.criterion(output, labels)
 
-    def training_readings(self, output: ssfe.JointLogits) -> Readings:
-        return Readings({self.shipped: output.class_logits(self.inference)}, (output.transform_logits(), output.views))
+    def training_readings(self, output: ssfe.JointLogits | ssfe.LazyJointLogits) -> Readings:
+        seen = output.sample() if isinstance(output, ssfe.LazyJointLogits) else output
+        return Readings({self.shipped: output.class_logits(self.inference)}, (seen.transform_logits(), seen.views))
 
     def readings(self, network: nn.Module, images: Tensor) -> Readings:
         with ssfe.joint_evaluation(network):
