@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.studies import STUDIES, Study
-from ssfe.lab.compare.markdown import LEGEND, table
+from ssfe.lab.compare.markdown import LEGEND, pairs_table, table
 from ssfe.lab.compare.summary import Row, summarise
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,8 +91,10 @@ def long(study: Study) -> str:
     head = f"## {study.title}\n\n{study.question}\n\n```bash\n{commands}\n```\n"
     if content is None:
         return f"{head}\nNot run yet ({study.hardware}).\n"
+    models = dict.fromkeys(cell["model"] for cell in content["cells"])
+    pairs = [pairs_table(content["cells"], model) for model in models]
     about = f"{machine(content)}. {progress(study, content)}Cells: `{study.output}/results.json`."
-    return f"{head}\n{tables(rows(content))}\n\n{about}\n"
+    return "\n\n".join([head.rstrip(), tables(rows(content)), *filter(None, pairs), about]) + "\n"
 
 
 def replaced(text: str, block: str) -> str:

@@ -14,7 +14,7 @@ from rich.table import Table
 from ssfe.cli.parsers import OneLineParser
 from ssfe.cli.report import report
 from ssfe.lab.compare.compare import Comparison, compare
-from ssfe.lab.compare.markdown import HEADER, table_cells
+from ssfe.lab.compare.markdown import HEADER, table_cells, uneven_seeds
 from ssfe.lab.compare.runner import ComparisonStopped
 from ssfe.lab.config import GROUPS, TrainOptions
 
@@ -70,6 +70,9 @@ def run_compare(parsed: dict[str, Any], console: Console, say: Callable[[str], N
     console.width = max(console.width, 80)  # on a narrower terminal lines wrap, and no column is lost
     for table in comparison_tables(comparison):
         console.print(table)
+    for model in dict.fromkeys(row.model for row in comparison.rows):
+        if note := uneven_seeds([row for row in comparison.rows if row.model == model]):
+            console.print(note, highlight=False)
     console.print(f"{comparison.folder / 'results.md'}, {comparison.folder / 'results.json'}", soft_wrap=True)
     report(comparison.folder, say)
     for failure in comparison.failures:

@@ -86,7 +86,7 @@ def test_on_a_terminal_intervals_are_short() -> None:
 
 
 def test_markdown_is_a_table_with_every_row() -> None:
-    text = markdown(summarise(RESULTS), "digits", ["net ssfe seed 9: broke"])
+    text = markdown(summarise(RESULTS), RESULTS, "digits", ["net ssfe seed 9: broke"])
     lines = text.splitlines()
     assert lines[0] == "### net on digits"
     assert lines[2] == "| " + " | ".join(HEADER) + " |"
@@ -94,6 +94,30 @@ def test_markdown_is_a_table_with_every_row() -> None:
     assert "| plain | 51.00 [48.52, 53.48] |" in text
     assert "+3.00 [" in text
     assert "net ssfe seed 9: broke" in text
+
+
+def test_methods_against_each_other_on_shared_seeds() -> None:
+    dropout = [result("dropout", seed, top1) for seed, top1 in {0: 0.40, 1: 0.44, 3: 0.9}.items()]
+    cells = [*RESULTS, *dropout]
+    text = markdown(summarise(cells), cells, "digits")
+    lines = text[text.index("| row minus column") :].splitlines()
+    expected = paired_difference(SLA, SSFE)
+    assert expected is not None
+    assert expected.estimate.high is not None
+    half = 100 * (expected.estimate.high - expected.estimate.mean)
+    assert lines[0] == "| row minus column | ssfe | sla |"
+    assert lines[2] == f"| sla | -2.33 [±{half:.2f}, n=3] |  |"
+    assert lines[3].startswith("| dropout | -11.50 [±")
+    assert lines[3].count("n=2") == 2, "seed 3 has no partner"
+    assert "different numbers of seeds" not in text
+    # One seed has no interval, no shared seed no difference.
+    cells = [result("plain", 0, 0.5), result("ssfe", 0, 0.6), result("sla", 0, 0.7), result("discard", 1, 0.7)]
+    cells.append(result("discard", 2, 0.7))
+    text = markdown(summarise(cells), cells, "digits")
+    assert "| sla | +10.00 [n=1] |  |" in text
+    assert "| discard |  |  |" in text
+    assert "different numbers of seeds (plain 1, ssfe 1, sla 1, discard 2)" in text
+    assert "row minus column" not in markdown(summarise(cells[:2]), cells[:2], "digits")
 
 
 def test_the_terminal_table_shows_every_figure_in_eighty_columns() -> None:

@@ -21,7 +21,7 @@ from ssfe.lab.report.charts.lines import over_seeds
 from ssfe.lab.report.charts.palette import styles
 from ssfe.lab.report.charts.reliability import bins
 from ssfe.lab.report.charts.scale import Scale, label, ticks
-from ssfe.lab.report.charts.svg import tag
+from ssfe.lab.report.charts.svg import clip, tag
 from ssfe.lab.report.charts.tradeoff import Point, tradeoff
 
 
@@ -90,8 +90,15 @@ def test_long_curves_are_thinned_but_keep_their_ends() -> None:
 
 def test_colours_follow_the_order_and_the_baseline_is_grey() -> None:
     assert styles(["ssfe", "plain", "sla"]) == {"ssfe": "m1", "plain": "m0", "sla": "m2"}
-    many = styles([f"method{i}" for i in range(11)])
-    assert len(set(many.values())) == 10
+    many = styles([f"method{i}" for i in range(20)])
+    assert len(set(many.values())) == 20
+    assert (many["method0"], many["method10"]) == ("m1", "m1 again")
+
+
+def test_long_labels_are_told_apart_by_their_ends() -> None:
+    assert clip("ssfe:tap=layer4:transformation=regions", 18) == "ssfe:tap…n=regions"
+    assert clip("ssfe:tap=layer4:transformation=regions:gradient_scale=5", 18) == "ssfe:tap…t_scale=5"
+    assert clip("ssfe:transforms=12", 18) == "ssfe:transforms=12"
 
 
 def test_every_seed_is_a_dot_and_wide_intervals_end_in_arrows() -> None:

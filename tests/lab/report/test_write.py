@@ -25,6 +25,7 @@ def test_a_comparison_shows_the_numbers_of_its_results(finished_comparison: Path
     page = written(finished_comparison)
     assert list(page.texts)[1:] == [
         "Results",
+        "Method against method",
         "Accuracy",
         "Training",
         "Calibration",
@@ -38,13 +39,15 @@ def test_a_comparison_shows_the_numbers_of_its_results(finished_comparison: Path
         for line in (finished_comparison / "results.md").read_text().splitlines()
         if line.startswith("| ")
     ]
-    shipped = [row for row in table if "," not in row[0]]
-    assert page.rows == [*shipped, table[0], *(row for row in table if "," in row[0])]
-    results = read_json(finished_comparison / "results.json")
-    for cell in results["cells"]:
+    first_pair = [row[0] for row in table].index("row minus column")
+    results, pairs = table[:first_pair], table[first_pair:]
+    shipped = [row for row in results if "," not in row[0]]
+    assert page.rows == [*shipped, results[0], *(row for row in results if "," in row[0]), *pairs]
+    content = read_json(finished_comparison / "results.json")
+    for cell in content["cells"]:
         assert f"seed {cell['seed']}: {100 * cell['test']['shipped']['top1']:.2f}" in page.text("Accuracy")
     for label in ("plain", "ssfe", "sla"):
-        ece = [cell["test"]["shipped"]["ece"] for cell in results["cells"] if cell["label"] == label]
+        ece = [cell["test"]["shipped"]["ece"] for cell in content["cells"] if cell["label"] == label]
         assert f"ECE {sum(ece) / 2:.3f}" in page.text("Calibration")
     assert "no 1 no 2 no 3 no 4" in page.text("Pretext task")
     assert "0° 90° 180° 270°" in page.text("Pretext task")

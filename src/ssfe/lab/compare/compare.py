@@ -180,4 +180,4 @@ def _write(
         "failures": [{"cell": failure.cell.name, "reason": failure.reason} for failure in failures],
     }
     write_json(output / "results.json", content)
-    write_whole(output / "results.md", lambda path: path.write_text(markdown(rows, options.data, failed)))
+    write_whole(output / "results.md", lambda path: path.write_text(markdown(rows, results, options.data, failed)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from ssfe.lab.compare.pairs import CAPTION, method_pairs, pair_cells
 from ssfe.lab.compare.statistics import Estimate
 from ssfe.lab.compare.summary import Row
 
@@ -44,8 +46,30 @@ def interval(value: Estimate, scale: float, form: str, short: bool = False) -> s
 
 def table(rows: Sequence[Row]) -> str:
     """A table of these rows."""
-    head = ["| " + " | ".join(HEADER) + " |", "|---" + "|---:" * (len(HEADER) - 1) + "|"]
-    return "\n".join(head + ["| " + " | ".join(table_cells(row)) + " |" for row in rows])
+    return _drawn(HEADER, [table_cells(row) for row in rows])
+
+
+def pairs_table(results: Sequence[dict[str, Any]], model: str) -> str:
+    """The table of methods against each other, with its caption; empty where there are not two besides plain."""
+    header, rows = pair_cells(method_pairs(results, model))
+    return f"{_drawn(header, rows)}\n\n{CAPTION}" if rows else ""
+
+
+def uneven_seeds(rows: Sequence[Row]) -> str:
+    """A warning where methods have different numbers of seeds, else nothing."""
+    counts = {row.method: row.top1.count for row in rows if row.shipped}
+    if len(set(counts.values())) < 2:
+        return ""
+    told = ", ".join(f"{method} {count}" for method, count in counts.items())
+    return (
+        f"The methods have different numbers of seeds ({told}): do not set their rows against each other, but "
+        "compare two methods on the seeds that both have, as the table of pairs does."
+    )
+
+
+def _drawn(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+    return "\n".join(head + ["| " + " | ".join(row) + " |" for row in rows])
 
 
 LEGEND = """Mean and 95% interval over seeds (Student's t) on test images; differences to plain training paired by seed,
@@ -53,9 +77,11 @@ p of the paired t-test corrected over the methods (Holm). NLL in nats. Step: the
 ratio to plain, measured in alternation."""
 
 
-def markdown(rows: Sequence[Row], data: str, failures: Sequence[str] = ()) -> str:
+def markdown(rows: Sequence[Row], results: Sequence[dict[str, Any]], data: str, failures: Sequence[str] = ()) -> str:
     """The tables of all models."""
-    models = dict.fromkeys(row.model for row in rows)
-    parts = [f"### {model} on {data}\n\n{table([row for row in rows if row.model == model])}" for model in models]
+    parts = []
+    for model in dict.fromkeys(row.model for row in rows):
+        own = [row for row in rows if row.model == model]
+        parts += [f"### {model} on {data}", table(own), uneven_seeds(own), pairs_table(results, model)]
     failed = [f"Failed, and not in the table: {failure}" for failure in failures]
-    return "\n\n".join([*parts, LEGEND, *failed]) + "\n"
+    return "\n\n".join([*filter(None, parts), LEGEND, *failed]) + "\n"

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from ssfe.lab.compare.markdown import HEADER, table_cells
+from ssfe.lab.compare.markdown import HEADER, table_cells, uneven_seeds
+from ssfe.lab.compare.pairs import CAPTION, method_pairs, pair_cells
 from ssfe.lab.compare.summary import BASELINE, Row, summarise
 from ssfe.lab.report.charts.palette import styles
 from ssfe.lab.report.collect import ComparisonRecord, RunRecord
@@ -38,7 +39,8 @@ def comparison_page(record: ComparisonRecord) -> Page:
         own = [row for row in rows if row.model == model]
         if not own:
             continue
-        blocks = _blocks(present, own, coloured, f"i{place}")
+        pairs = _pairs(record.content["cells"], model, coloured)
+        blocks = _blocks(present, own, pairs, coloured, f"i{place}")
         parts.append(Part(model if len(models) > 1 else "", blocks))
     machine = record.cells[0].result["machine"] if record.cells else {}
     own_options = {k: v for k, v in record.content["options"].items() if k not in ("model", "method")}
@@ -52,10 +54,11 @@ def comparison_page(record: ComparisonRecord) -> Page:
     )
 
 
-def _blocks(runs: Runs, rows: Sequence[Row], coloured: dict[str, str], prefix: str) -> list[Block]:
+def _blocks(runs: Runs, rows: Sequence[Row], pairs: list[Block], coloured: dict[str, str], prefix: str) -> list[Block]:
     shipped = [row for row in rows if row.shipped]
     blocks: list[Block] = [
         _table(rows, coloured),
+        *pairs,
         accuracies(runs, shipped, coloured),
         compared_curves(runs, coloured),
         calibration(runs, coloured),
@@ -86,10 +89,16 @@ def _table(rows: Sequence[Row], coloured: dict[str, str]) -> Table:
         rows=[written(row) for row in rows if row.shipped],
         caption="Shipped models on the test images: mean and 95% interval over seeds (Student's t). Differences to "
         "plain are paired by seed, in points; p of the paired t-test, corrected over the methods (Holm). NLL in nats. "
-        "Step: time of a training step as a ratio to plain, measured in alternation.",
+        f"Step: time of a training step as a ratio to plain, measured in alternation. {uneven_seeds(rows)}",
         more=[written(row) for row in rows if not row.shipped],
         more_title="Other ways to predict, not shipped",
     )
+
+
+def _pairs(results: Sequence[dict[str, Any]], model: str, coloured: dict[str, str]) -> list[Block]:
+    header, rows = pair_cells(method_pairs(results, model))
+    written = [TableRow(row, coloured[row[0]]) for row in rows]
+    return [Table(title="Method against method", header=header, rows=written, caption=CAPTION)] if rows else []
 
 
 def _failures(record: ComparisonRecord) -> list[Block]:
@@ -107,11 +116,18 @@ def _facts(record: ComparisonRecord, models: Sequence[str]) -> list[str]:
     budget = "equal time for all: " if record.content.get("budget") == "time" else ""
     return [
         ", ".join(models),
-        count_of(len({cell.seed for cell in record.cells}), "seed"),
+        _seeds(record),
         f"{budget}{spread} epoch{'' if spread == '1' else 's'}",
         f"{images['train']:,} training and {images['test']:,} test images of {data['image_size']} px, "
         f"{count_of(data['classes'], 'class')}",
     ]
+
+
+def _seeds(record: ComparisonRecord) -> str:
+    """``3 seeds``, or ``2 to 5 seeds`` where the methods have not all the same."""
+    cells = [(cell.result["model"], cell.label) for cell in record.cells]
+    fewest, most = (reduce(map(cells.count, cells)) for reduce in (min, max))
+    return count_of(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
 
 
 def _command(record: ComparisonRecord) -> str:

@@ -60,8 +60,9 @@ def group(*children: Markup, class_: str, title: str = "") -> Markup:
 
 
 def clip(label: str, letters: int) -> str:
-    """The label, cut where it would not fit."""
-    return label if len(label) <= letters else label[: letters - 1] + "…"
+    """The label, without its middle where it would not fit: variants of a method differ at their ends."""
+    end = letters // 2
+    return label if len(label) <= letters else f"{label[: letters - 1 - end]}…{label[-end:]}"
 
 
 def _titles(title: str) -> list[Markup]:
