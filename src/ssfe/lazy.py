@@ -60,7 +60,7 @@ class LazyJointLogits(NamedTuple):
             weight = scaled_gradient(weight, self.gradient_scale)
             bias = None if bias is None else scaled_gradient(bias, self.gradient_scale)
             logits = F.linear(self.features[:, None] * self.masks.rows[self.views], weight, bias)
-        return JointLogits(logits.unflatten(2, (self.num_classes, transforms)), self.views, self.distilled)
+        return JointLogits(logits.reshape(*logits.shape[:2], self.num_classes, transforms), self.views, self.distilled)
 
     def cross_entropy(self, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """:func:`~ssfe.joint.joint_cross_entropy` of these logits: equal values and first derivatives."""

@@ -21,3 +21,12 @@ def derive_seed(seed: int, *position: int | str) -> int:
 def seed_cpu(seed: int) -> None:
     """Seed torch's default CPU generator alone: cheap enough for every image."""
     torch.default_generator.manual_seed(seed)
+
+
+def seed_device(seed: int, device: torch.device) -> None:
+    """Seed torch's default generators of the CPU and of this device: ``torch.manual_seed`` without its search for
+    every other kind of device, which takes a noticeable part of a small network's step.
+    """
+    seed_cpu(seed)
+    if device.type != "cpu":
+        getattr(torch, device.type).manual_seed(seed)

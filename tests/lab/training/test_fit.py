@@ -60,7 +60,7 @@ def test_every_epoch_has_its_own_order_and_augmentation(tmp_path: Path, policy: 
     expected = []
     for epoch in range(EPOCHS):
         loader.batches.set_epoch(epoch)
-        expected += [experiment.preprocessing.normalize(batch) for batch, _ in loader]
+        expected += [experiment.preprocessing.normalize(images.finish(loaded)[0]) for loaded in loader]
     assert len(seen) == len(expected) == 4 * EPOCHS
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(seen, expected, strict=True))
     assert not torch.equal(torch.cat(seen[:4]), torch.cat(seen[4:8]))

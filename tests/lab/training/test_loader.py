@@ -15,6 +15,7 @@ from ssfe.lab.training.images import CroppedImages, TrainImages, training_images
 from ssfe.lab.training.loader import EpochBatches, TrainLoader, evaluation_loader, worker_count
 
 PREPROCESSING = Preprocessing(16, 3, None, "bilinear", (0.5,) * 3, (0.2,) * 3)
+CPU = torch.device("cpu")
 AUGMENT = {"one by one": AugmentOptions(augment="trivialaugment", random_erasing=0.5), "batch": AugmentOptions()}
 
 
@@ -41,7 +42,8 @@ def make(split: Images, seed: int = 0, workers: int = 0, batch_size: int = 5) ->
 
 def epoch_of(loader: TrainLoader, epoch: int) -> list[tuple[Tensor, Tensor]]:
     loader.batches.set_epoch(epoch)
-    return [(images, labels) for images, labels in loader]
+    assert isinstance(loader.dataset, CroppedImages | TrainImages)
+    return [loader.dataset.finish(loaded) for loaded in loader]
 
 
 def same(ours: list[tuple[Tensor, Tensor]], theirs: list[tuple[Tensor, Tensor]]) -> bool:
@@ -123,7 +125,7 @@ def test_the_end_of_an_epoch_is_the_start_of_the_next(split: Images) -> None:
 
 
 def test_evaluation_keeps_order_and_every_image(split: Images) -> None:
-    batches = list(evaluation_loader(split, PREPROCESSING.eval_transform(), 5, 0))
+    batches = list(evaluation_loader(split, PREPROCESSING.eval_transform(), 5, 0, CPU))
     assert torch.equal(torch.cat([images for images, _ in batches]), split.stack())
     assert torch.cat([labels for _, labels in batches]).tolist() == list(range(22))
 
@@ -141,7 +143,7 @@ class OnAccess(ImageSplit):
 
 def test_images_that_are_not_in_memory_are_evaluated_alike(split: Images) -> None:
     resized = Preprocessing(8, 1, None, "bilinear", (0.5,), (0.2,)).eval_transform()
-    ours, theirs = (list(evaluation_loader(images, resized, 5, 0)) for images in (OnAccess(split), split))
+    ours, theirs = (list(evaluation_loader(images, resized, 5, 0, CPU)) for images in (OnAccess(split), split))
     assert same(ours, theirs)
     assert ours[0][0].shape == (5, 1, 8, 8)
     assert isinstance(training_images(OnAccess(split), PREPROCESSING, AugmentOptions(), True, 0), TrainImages)

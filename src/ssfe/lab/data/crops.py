@@ -31,18 +31,21 @@ class CropFlip:
 
         Args:
             images: uint8 (B, C, S, S).
-            draws: (B, 3) in [0, 1), float: an image's randomness.
+            draws: (B, 3) in [0, 1), float, on the same device: an image's randomness.
 
         Returns:
             uint8 (B, C, S, S).
         """
         batch, _, height, width = images.shape
+        place = [torch.arange(length, device=images.device) for length in (batch, height, width)]
         top, left = (draws[:, :2] * (2 * self.padding + 1)).long().T[..., None]
-        rows = top + torch.arange(height)
-        columns = left + torch.arange(width)
+        rows = top + place[1]
+        columns = left + place[2]
         if self.flip:
             columns = torch.where(draws[:, 2:] < 0.5, columns.flip(1), columns)
         padded = F.pad(images, (self.padding,) * 4)
         # Indices on either side of a slice: the batch and the place come first, the channels last.
-        views = padded[torch.arange(batch)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+        views = padded[
+            torch.arange(batch, device=images.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]
+        ]
         return views.permute(0, 3, 1, 2)

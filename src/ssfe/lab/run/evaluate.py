@@ -12,9 +12,9 @@ from ssfe.lab.methods import Readings
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.metrics import measure
 from ssfe.lab.run.model_file import load_shipped
-from ssfe.lab.run.options import check_loading, evaluation_batch, named
+from ssfe.lab.run.options import check_loading, named
 from ssfe.lab.training.device import find_device
-from ssfe.lab.training.loader import evaluation_loader, worker_count
+from ssfe.lab.training.loader import evaluation_batch, evaluation_loader, worker_count
 
 
 def evaluate(
@@ -59,7 +59,7 @@ def evaluate(
     preprocessing = card.preprocessing
     batch_size = batch_size or evaluation_batch(options)
     batches = evaluation_loader(
-        split, preprocessing.eval_transform(), batch_size, worker_count(workers, split.in_memory)
+        split, preprocessing.eval_transform(), batch_size, worker_count(workers, split.in_memory), device
     )
     measured = measure(batches, lambda x: Readings({"shipped": network(preprocessing.normalize(x))}), device)
     return {

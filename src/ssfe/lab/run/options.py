@@ -62,11 +62,6 @@ def check_loading(batch_size: int | None, workers: int | None) -> None:
         raise UserError(f"workers={workers} must not be negative; 0 loads images without more processes")
 
 
-def evaluation_batch(options: TrainOptions) -> int:
-    """Images at a time where no gradients are kept."""
-    return 2 * options.loading.batch_size
-
-
 def resolve(options: TrainOptions, splits: DataSplits, spec: ModelSpec) -> TrainOptions:
     """The options with every default that depends on data or network filled in."""
     optimization = options.optimization

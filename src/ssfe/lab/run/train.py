@@ -24,14 +24,14 @@ from ssfe.lab.models import ModelSpec, build_model, choose_model
 from ssfe.lab.run.folder import RunFolder, new_run_folder
 from ssfe.lab.run.metrics import Measured, measure
 from ssfe.lab.run.model_file import ModelCard, load_shipped, save_shipped
-from ssfe.lab.run.options import check_options, evaluation_batch, resolve
+from ssfe.lab.run.options import check_options, resolve
 from ssfe.lab.run.rescue import rescued
 from ssfe.lab.run.result import Outcome, make_result
 from ssfe.lab.run.same import check_checkpoint, check_images, write_images
 from ssfe.lab.seeds import derive_seed
 from ssfe.lab.training.device import find_device
 from ssfe.lab.training.fit import Fitted, fit
-from ssfe.lab.training.loader import evaluation_loader, worker_count
+from ssfe.lab.training.loader import evaluation_batch, evaluation_loader, worker_count
 
 Say = Callable[[str], None]
 
@@ -218,9 +218,8 @@ def _describe_method(experiment: Experiment) -> str:
 def _measure(experiment: Experiment, network: nn.Module, shipped: nn.Module, fitted: Fitted, part: str) -> Measured:
     split = getattr(experiment.splits, part)
     workers = worker_count(experiment.options.loading.workers, split.in_memory)
-    batches = evaluation_loader(
-        split, experiment.preprocessing.eval_transform(), evaluation_batch(experiment.options), workers
-    )
+    transform, batch_size = experiment.preprocessing.eval_transform(), evaluation_batch(experiment.options)
+    batches = evaluation_loader(split, transform, batch_size, workers, fitted.device)
 
     def readings(images: torch.Tensor) -> Readings:
         inputs = experiment.preprocessing.normalize(images)

@@ -18,9 +18,9 @@ from ssfe.lab.data import DataSplits, Preprocessing, batch_transform
 from ssfe.lab.methods import Method
 from ssfe.lab.training.device import find_device, resolve_precision
 from ssfe.lab.training.epoch_log import EpochLog, read_metrics
-from ssfe.lab.training.images import training_images
+from ssfe.lab.training.images import CroppedImages, TrainImages, training_images
 from ssfe.lab.training.interrupt import Checkpoints, StopRequest
-from ssfe.lab.training.loader import EpochBatches, TrainLoader, evaluation_loader, worker_count
+from ssfe.lab.training.loader import EpochBatches, TrainLoader, evaluation_batch, evaluation_loader, worker_count
 from ssfe.lab.training.module import Classification
 from ssfe.lab.training.quiet import SILENT
 
@@ -73,10 +73,12 @@ def fit(
     """
     device = find_device(options.engine.accelerator)
     precision = resolve_precision(options.engine, device)
-    loader = _train_loader(splits, preprocessing, options, pin_memory=device.type == "cuda")
+    images = training_images(splits.train, preprocessing, options.augmentation, splits.flip, options.seed)
+    loader = _train_loader(images, splits.train.in_memory, options, device)
     module = Classification(
         network.to(memory_format=torch.channels_last) if options.engine.channels_last else network,
         method,
+        images.finish,
         preprocessing,
         batch_transform(options.augmentation, len(splits.classes)),
         options,
@@ -89,7 +91,8 @@ def fit(
     if options.engine.compile:
         network.compile()
     workers = worker_count(options.loading.workers, splits.val.in_memory)
-    validation = evaluation_loader(splits.val, preprocessing.eval_transform(), 2 * options.loading.batch_size, workers)
+    transform, batch_size = preprocessing.eval_transform(), evaluation_batch(options)
+    validation = evaluation_loader(splits.val, transform, batch_size, workers, device)
     resumed = str(checkpoint) if checkpoint.exists() else None
     if resumed:
         # Lightning starts the worker processes, which load ahead, before it sets the epoch.
@@ -98,31 +101,36 @@ def fit(
     with request.handlers_restored():
         trainer.fit(module, loader, validation, ckpt_path=resumed, weights_only=True)
     _load_evaluated_weights(module, checkpoint)
-    images = options.epochs * len(loader) * loader.batches.batch_size
+    seen = options.epochs * len(loader) * loader.batches.batch_size
     epoch_seconds = statistics.median(float(row["seconds"]) for row in read_metrics(metrics))
-    return Fitted(device, precision, log.seconds, epoch_seconds, images)
+    return Fitted(device, precision, log.seconds, epoch_seconds, seen)
 
 
 def _train_loader(
-    splits: DataSplits, preprocessing: Preprocessing, options: TrainOptions, pin_memory: bool
+    images: TrainImages | CroppedImages, in_memory: bool, options: TrainOptions, device: torch.device
 ) -> TrainLoader:
-    images = training_images(splits.train, preprocessing, options.augmentation, splits.flip, options.seed)
+    # Augmenting images one by one keeps an accelerator waiting, though they lie in memory.
+    light = in_memory and (isinstance(images, CroppedImages) or device.type == "cpu")
     return TrainLoader(
         images,
-        EpochBatches(len(splits.train), options.loading.batch_size, options.seed),
-        worker_count(options.loading.workers, splits.train.in_memory),
-        pin_memory=pin_memory,
+        EpochBatches(len(images), options.loading.batch_size, options.seed),
+        worker_count(options.loading.workers, light),
+        pin_memory=device.type == "cuda",
     )
 
 
 def _averaging(decay: float, device: torch.device) -> list[pl.Callback]:
     """An exponential moving average of weights and buffers; integers (indices, counts) are taken as they are."""
 
-    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        return averaged.lerp(current, 1 - decay) if averaged.is_floating_point() else current
+    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        """All tensors of one dtype at once: one by one, a small network's step would wait for it."""
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, 1 - decay)
+        else:
+            torch._foreach_copy_(averaged, current)
 
     # On the device from the start: the callback is set up before Lightning moves the network there.
-    return [WeightAveraging(device=device, avg_fn=average)] if decay else []
+    return [WeightAveraging(device=device, multi_avg_fn=average)] if decay else []
 
 
 def _trainer(options: TrainOptions, precision: str, callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:

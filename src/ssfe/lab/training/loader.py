@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from ssfe.lab.config import TrainOptions
 from ssfe.lab.data import ImageSplit
 from ssfe.lab.data.preprocessing import Transform
 from ssfe.lab.seeds import derive_seed
-from ssfe.lab.training.images import Batch, CroppedImages, EvaluationImages, Place, TrainImages
+from ssfe.lab.training.images import Batch, CroppedImages, EvaluationImages, Loaded, Place, TrainImages
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ class EpochBatches(Sampler[list[Place]]):
             yield [(self.epoch, index) for index in order[batch * self.batch_size : (batch + 1) * self.batch_size]]
 
 
-class TrainLoader(DataLoader[Batch]):
+class TrainLoader(DataLoader[Loaded]):
     """A data loader that a checkpoint can bring back to the middle of an epoch.
 
     ``batches_done`` is kept by the engine: the batches of the current epoch that the network has been trained on, which
@@ -84,10 +85,23 @@ class TrainLoader(DataLoader[Batch]):
         self.batches.start = self.batches_done
 
 
-def evaluation_loader(split: ImageSplit, transform: Transform, batch_size: int, workers: int) -> DataLoader[Any]:
-    """All images of a split once, in order: uint8 images (B, C, S, S) and labels (B,)."""
-    images = EvaluationImages(split, transform)
-    return DataLoader(images, batch_size=batch_size, collate_fn=_as_it_is, num_workers=workers)
+def evaluation_batch(options: TrainOptions) -> int:
+    """Images at a time where no gradients are kept."""
+    return 2 * options.loading.batch_size
+
+
+def evaluation_loader(
+    split: ImageSplit, transform: Transform, batch_size: int, workers: int, device: torch.device
+) -> DataLoader[Batch]:
+    """All images of a split, in order, for a device: uint8 images (B, C, S, S) and labels (B,)."""
+    return DataLoader(
+        EvaluationImages(split, transform),
+        batch_size=batch_size,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        persistent_workers=workers > 0,  # validation comes after every epoch
+        pin_memory=device.type == "cuda",
+    )
 
 
 def worker_count(asked: int | None, in_memory: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,7 +14,8 @@ from ssfe.lab.config import TrainOptions
 from ssfe.lab.data import Preprocessing
 from ssfe.lab.data.transforms import BatchTransform
 from ssfe.lab.methods import Method
-from ssfe.lab.seeds import derive_seed
+from ssfe.lab.seeds import derive_seed, seed_device
+from ssfe.lab.training.images import Batch, Loaded
 from ssfe.lab.training.optimization import make_optimizer, make_schedule
 from ssfe.lab.training.tally import Tally
 
@@ -24,6 +26,7 @@ class Classification(pl.LightningModule):
     Args:
         network: the network as the method prepared it.
         method: see :class:`~ssfe.lab.methods.Method`.
+        finish: of the training images: what remains to be done to a loaded batch, on the device.
         preprocessing: normalises a batch on the device.
         mix: MixUp or CutMix, or None.
         options: of the run, resolved.
@@ -34,6 +37,7 @@ class Classification(pl.LightningModule):
         self,
         network: nn.Module,
         method: Method,
+        finish: Callable[[Loaded], Batch],
         preprocessing: Preprocessing,
         mix: BatchTransform | None,
         options: TrainOptions,
@@ -42,6 +46,7 @@ class Classification(pl.LightningModule):
         super().__init__()
         self.network = network
         self.method = method
+        self.finish = finish
         self.preprocessing = preprocessing
         self.mix = mix
         self.options = options
@@ -60,12 +65,12 @@ class Classification(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Make the step's randomness (mixing, sampled views, dropout) follow from (seed, step) alone."""
-        torch.manual_seed(derive_seed(self.options.seed, "step", self.global_step))
+        seed_device(derive_seed(self.options.seed, "step", self.global_step), self.device)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Loaded, batch_idx: int) -> Tensor:
         """The method's loss on one batch."""
-        images, labels = self._input(batch[0]), batch[1]
-        targets = labels
+        views, labels = self.finish(batch)
+        images, targets = self._input(views), labels
         if self.mix is not None:
             images, targets = self.mix(images, labels)
             labels = targets.argmax(-1)
@@ -75,7 +80,7 @@ class Classification(pl.LightningModule):
             self.training_tally.add(self.method.training_readings(output), self.method.shipped, labels, loss)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Accuracy and NLL of the reading that is shipped."""
         images, labels = self._input(batch[0]), batch[1]
         logits = self.method.predict(self.network, images).float()
