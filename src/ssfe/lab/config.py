@@ -102,8 +102,8 @@ class MethodOptions:
     distill: bool = False
     """Train a plain head beside, taught by the aggregated prediction (inference distilled needs it)."""
     gradient_scale: float = 1.0
-    """Factor on the gradients of the joint classifier's rows. The number of views gives them a plain classifier's pace
-    under sgd."""
+    """Factor on the gradients of the classifier's rows. Under sgd, the number of views gives joint rows the pace of a
+    plain classifier's, and its inverse gives a plain classifier theirs."""
 
 
 @dataclass(frozen=True)

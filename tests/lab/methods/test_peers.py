@@ -63,9 +63,11 @@ def ce(logits: Tensor, label: int) -> Tensor:
     return -logits.log_softmax(-1)[label]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_starts_with_the_stock_predictions_and_deploys_the_stock_network(name: MethodName, images: Tensor) -> None:
-    method, network, stock = prepared(name)
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in NAMES), ("plain", {"gradient_scale": 0.25})])
+def test_starts_with_the_stock_predictions_and_deploys_the_stock_network(
+    name: MethodName, options: dict[str, Any], images: Tensor
+) -> None:
+    method, network, stock = prepared(name, **options)
     network.eval()
     torch.testing.assert_close(method.predict(network, images), stock.eval()(images))
     network = perturbed(network)
@@ -189,6 +191,9 @@ def test_gradients_of_slas_rows_may_be_scaled(options: dict[str, Any], scale: fl
         ("ssfe", {"gradient_scale": 4.0}, 4),
         ("ssfe+sla", {}, 1),
         ("ssfe+sla", {"gradient_scale": 16.0}, 16),
+        ("plain", {"gradient_scale": 0.25}, 0.25),
+        ("discard", {"gradient_scale": 0.25}, 0.25),
+        ("multitask", {"gradient_scale": 0.25}, 0.25),
     ],
 )
 def test_the_pace_of_the_rows_by_option(
@@ -199,7 +204,7 @@ def test_the_pace_of_the_rows_by_option(
         torch.manual_seed(0)
         method, network, _ = prepared(name, **{**options, "gradient_scale": gradient_scale})
         method.loss(network.train()(images), LABELS).backward()
-        own.append({key: parameter.grad for key, parameter in network.named_parameters()})
+        own.append({key.replace("stock.", ""): parameter.grad for key, parameter in network.named_parameters()})
     for key, gradient in own[0].items():
         torch.testing.assert_close(gradient, own[1][key] * (scale if "fc." in key else 1))
 

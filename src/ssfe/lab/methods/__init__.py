@@ -29,10 +29,10 @@ __all__ = [
 
 _MASKS = {"transforms", "scheme", "groups", "fraction", "identity"}
 _USED: dict[MethodName, set[str]] = {
-    "plain": set(),
+    "plain": {"gradient_scale"},
     "ssfe": _MASKS | {"views", "inference", "distill", "tap", "transformation", "gradient_scale"},
-    "discard": _MASKS,
-    "multitask": _MASKS,
+    "discard": _MASKS | {"gradient_scale"},
+    "multitask": _MASKS | {"gradient_scale"},
     "dropout": _MASKS,
     "sla": {"distill", "gradient_scale"},
     "ssfe+sla": _MASKS | {"views", "gradient_scale"},
@@ -68,7 +68,7 @@ def make_method(
         raise ValueError(f"{idle[0]}={getattr(options, idle[0])} has no effect: leave it out")
     smoothing = augment.label_smoothing
     if name == "plain":
-        return Plain(smoothing)
+        return Plain(smoothing, options.gradient_scale)
     if name == "sla":
         return LabelAugmentation(options.distill, smoothing, options.gradient_scale)
     if name in ("ssfe", "ssfe+sla"):
@@ -77,4 +77,4 @@ def make_method(
     if name == "dropout":
         return FeatureDropout(channel_discard(options), smoothing)
     ablation = Discard if name == "discard" else MultiTask
-    return ablation(channel_discard(options), smoothing)
+    return ablation(channel_discard(options), smoothing, options.gradient_scale)

@@ -20,8 +20,9 @@ class _ViewMethod(Method):
 
     shipped = "aggregated"
 
-    def __init__(self, transform: ChannelDiscard, label_smoothing: float = 0.0) -> None:
+    def __init__(self, transform: ChannelDiscard, label_smoothing: float = 0.0, gradient_scale: float = 1.0) -> None:
         self.transform = transform
+        self.gradient_scale = gradient_scale
         self.label_smoothing = label_smoothing
         self.views = transform.transforms
         self.heads: ViewHeads
@@ -31,7 +32,7 @@ class _ViewMethod(Method):
 
     def prepare(self, network: nn.Module) -> nn.Module:
         _, stock = classifier_of(network)
-        self.heads = ViewHeads(stock, self.transform, self._extra_outputs())
+        self.heads = ViewHeads(stock, self.transform, self._extra_outputs(), self.gradient_scale)
         return put(network, stock, self.heads)
 
     def deploy(self, network: nn.Module) -> nn.Module:

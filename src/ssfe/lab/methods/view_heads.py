@@ -22,9 +22,12 @@ class ViewHeads(nn.Module):
             views that keep the channel, so that evaluation starts with its predictions.
         transform: the masks.
         extra: further outputs, with rows of their own.
+        gradient_scale: factor on the gradients of all rows.
     """
 
-    def __init__(self, stock: nn.Linear | nn.Conv2d, transform: ChannelDiscard, extra: int = 0) -> None:
+    def __init__(
+        self, stock: nn.Linear | nn.Conv2d, transform: ChannelDiscard, extra: int = 0, gradient_scale: float = 1.0
+    ) -> None:
         super().__init__()
         weight, bias = rows(stock)
         self.classes, channels = weight.shape
@@ -36,6 +39,7 @@ class ViewHeads(nn.Module):
             self.heads.weight[: self.classes] = weight / self._kept_share(weight)
             if bias is not None:
                 self.heads.bias[: self.classes] = bias
+        self.gradient_scale = gradient_scale
         self._stock = (stock,)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -43,7 +47,8 @@ class ViewHeads(nn.Module):
         features = features.flatten(1)
         if not self.training:
             return F.linear(features, *self._folded())
-        return self.channel_masks.products(features, self.heads.weight, self.heads.bias).flatten(0, 1)
+        weight, bias = self.heads.weight, self.heads.bias
+        return self.channel_masks.products(features, weight, bias, self.gradient_scale).flatten(0, 1)
 
     def views(self, output: Tensor) -> Tensor:
         """The network's output in training mode (M * B, O), as (B, M, O)."""
