@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.studies import STUDIES, Study
-from ssfe.lab.compare.markdown import LEGEND, pairs_table, table
+from ssfe.lab.compare.markdown import LEGEND, calibration_table, pairs_tables, table
 from ssfe.lab.compare.summary import Row, summarise
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,19 +61,24 @@ def machine(content: dict[str, Any]) -> str:
 
 def progress(study: Study, content: dict[str, Any]) -> str:
     """How much of a study that is not complete has been run."""
-    models = {cell["model"] for cell in content["cells"]}
     done = len([cell for cell in content["cells"] if (cell["label"], cell["seed"]) in study.cells])
-    of = len(study.cells) * len(models)
-    return "" if done >= of else f"{done} of {of} cells so far. "
+    of = len(study.cells) * study.models
+    return "" if done >= of else f", {done} of {of} cells so far"
 
 
-def tables(shown: list[Row]) -> str:
-    """A table for each network."""
-    models = list(dict.fromkeys(row.model for row in shown))
-    parts = [table([row for row in shown if row.model == model]) for model in models]
-    return (
-        parts[0] if len(parts) == 1 else "\n\n".join(f"{m}:\n\n{part}" for m, part in zip(models, parts, strict=True))
-    )
+def tables(content: dict[str, Any], everything: bool) -> str:
+    """The tables of each network: all readings and the methods against each other for ``everything``, else the
+    shipped readings against plain training."""
+    found = rows(content)
+    models = list(dict.fromkeys(row.model for row in found))
+    parts = []
+    for model in models:
+        own = [row for row in found if row.model == model]
+        shipped = [row for row in own if row.shipped]
+        parts += [f"{model}:"] if len(models) > 1 else []
+        parts += [table(own if everything else shipped), calibration_table(shipped)]
+        parts += [pairs_tables(content["cells"], model)] if everything else []
+    return "\n\n".join(filter(None, parts))
 
 
 def short(study: Study) -> str:
@@ -81,7 +86,8 @@ def short(study: Study) -> str:
     content = results(study)
     if content is None:
         return ""
-    return f"**{study.title}** ({machine(content)})\n\n{tables([row for row in rows(content) if row.shipped])}\n"
+    about = f"{machine(content)}{progress(study, content)}"
+    return f"**{study.title}** ({about})\n\n{tables(content, everything=False)}\n"
 
 
 def long(study: Study) -> str:
@@ -91,10 +97,8 @@ def long(study: Study) -> str:
     head = f"## {study.title}\n\n{study.question}\n\n```bash\n{commands}\n```\n"
     if content is None:
         return f"{head}\nNot run yet ({study.hardware}).\n"
-    models = dict.fromkeys(cell["model"] for cell in content["cells"])
-    pairs = [pairs_table(content["cells"], model) for model in models]
-    about = f"{machine(content)}. {progress(study, content)}Cells: `{study.output}/results.json`."
-    return "\n\n".join([head.rstrip(), tables(rows(content)), *filter(None, pairs), about]) + "\n"
+    about = f"{machine(content)}{progress(study, content)}. Cells: `{study.output}/results.json`."
+    return f"{head}\n{tables(content, everything=True)}\n\n{about}\n"
 
 
 def replaced(text: str, block: str) -> str:

@@ -42,6 +42,11 @@ class Study:
             (method, seed) for methods, seeds in self.parts for method in methods.split(",") for seed in range(seeds)
         }
 
+    @property
+    def models(self) -> int:
+        """How many networks."""
+        return len(self.common[list(self.common).index("--models") + 1].split(","))
+
     def commands(self) -> list[list[str]]:
         """The calls, word by word."""
         return [

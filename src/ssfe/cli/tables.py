@@ -61,6 +61,11 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
             _add(table, explained + (" (shipped)" if ours else ""), result["test"][name], bold=ours)
     console.print()
     console.print(table)
+    if scaled := result.get("temperature_scaled"):
+        console.print(
+            f"With logits divided by {scaled['temperature']:.2f} (temperature scaling, from the validation images): "
+            f"NLL {scaled['nll']:.3f}, ECE {scaled['ece']:.3f}"
+        )
     if "pretext" in result["test"]:
         share = result["test"]["pretext"]["top1"]
         asked = "how is it turned?" if "sla" in result["method"] else _QUESTIONS[enhancement.transformation]

@@ -10,6 +10,7 @@ import torch
 from ssfe.alternation import alternate
 from ssfe.lab.compare.entries import Entry
 from ssfe.lab.config import TrainOptions
+from ssfe.lab.errors import UserError
 from ssfe.lab.run.train import Experiment, prepare
 from ssfe.lab.training.device import find_device, resolve_precision
 from ssfe.lab.training.optimization import make_optimizer
@@ -18,21 +19,30 @@ _WARM_UP, _ROUNDS = 2, 15
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def step_ratios(common: TrainOptions, model: str, entries: Sequence[Entry]) -> dict[str, float]:
-    """Seconds of a training step of each entry, by its label, as a ratio to plain training.
+def step_ratios(
+    common: TrainOptions, model: str, entries: Sequence[Entry], say: Callable[[str], None]
+) -> dict[str, float]:
+    """Seconds of a training step of each entry, by its label, as a ratio to plain training; without those entries that
+    do not fit the network, of which it says why.
 
     Forward, loss, backward and optimizer on one batch already in memory; the methods take turns, and the ratio is the
     median over the rounds of the ratio within a round, so that a machine whose speed drifts does not favour one.
     """
-    plain = prepare(Entry("plain", "plain").apply(replace(common, model=model)))
-    steps = {"plain": _step(plain)}
-    for entry in entries:
-        if entry.label not in steps:
-            options = entry.apply(replace(common, model=model))
-            steps[entry.label] = _step(prepare(options, splits=plain.splits))
+    steps: dict[str, Callable[[], None]] = {}
+    splits = None
+    for entry in [Entry("plain", "plain"), *(entry for entry in entries if entry.label != "plain")]:
+        try:
+            experiment = prepare(entry.apply(replace(common, model=model)), splits=splits)
+        except UserError as error:
+            say(f"timing  {model} {entry.label} failed: {error.line}")
+            continue
+        splits = experiment.splits
+        steps[entry.label] = _step(experiment)
+    if "plain" not in steps:
+        return {}
     device = find_device(common.engine.accelerator)
     ratios = alternate(steps, rounds=_ROUNDS, warm_up=_WARM_UP, device=device)
-    return {entry.label: ratios[entry.label].median for entry in entries}
+    return {entry.label: ratios[entry.label].median for entry in entries if entry.label in steps}
 
 
 def equal_time_epochs(epochs: int, ratio: float) -> int:

@@ -36,7 +36,12 @@ class Cell:
     @property
     def name(self) -> str:
         """For messages."""
-        return f"{self.model} {self.label} seed {self.seed}"
+        return cell_name(self.model, self.label, self.seed)
+
+
+def cell_name(model: str, label: str, seed: int) -> str:
+    """How a cell is called in messages and in results.json."""
+    return f"{model} {label} seed {seed}"
 
 
 def plan_cells(

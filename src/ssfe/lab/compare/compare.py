@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from ssfe.lab.compare.budget import equal_time_epochs, step_ratios
-from ssfe.lab.compare.cells import Cell, plan_cells
+from ssfe.lab.compare.cells import Cell, cell_name, plan_cells
 from ssfe.lab.compare.entries import Entry, read_entries
 from ssfe.lab.compare.markdown import markdown
 from ssfe.lab.compare.runner import Failure, run_cells
@@ -81,11 +81,26 @@ def compare(
     ratios = _step_ratios(resolved, models, entries, output, say)
     epochs = _equal_time(resolved.epochs, ratios) if budget == "time" else None
     cells = plan_cells(resolved, models, entries, seeds, output, epochs)
-    failures = run_cells(cells, jobs, say)
+    untimed = [cell for cell in cells if epochs is not None and (cell.model, cell.label) not in epochs]
+    failures = [
+        Failure(cell, "its step could not be timed, so how many epochs it may have is unknown") for cell in untimed
+    ]
+    failures += run_cells([cell for cell in cells if cell not in untimed], jobs, say)
     results = _with_earlier(cells, output)
     rows = summarise(results, ratios)
-    _write(output, resolved, budget, ratios, results, failures, rows)
+    _write(output, resolved, budget, ratios, results, _failed(cells, failures, results, output), rows)
     return Comparison(output, rows, failures)
+
+
+def _failed(
+    cells: Sequence[Cell], failures: Sequence[Failure], results: Sequence[dict[str, Any]], output: Path
+) -> list[dict[str, str]]:
+    """The cells that failed now, and those that failed in an earlier call and were not run again."""
+    path = output / "results.json"
+    earlier = json.loads(path.read_text())["failures"] if path.exists() else []
+    settled = {cell.name for cell in cells} | {cell_name(r["model"], r["label"], r["seed"]) for r in results}
+    kept = [failure for failure in earlier if failure["cell"] not in settled]
+    return kept + [{"cell": failure.cell.name, "reason": failure.reason} for failure in failures]
 
 
 def _with_earlier(cells: Sequence[Cell], output: Path) -> list[dict[str, Any]]:
@@ -123,10 +138,7 @@ def _step_ratios(
         missing = [entry for entry in entries if entry.label not in measured.get(model, {})]
         if missing:
             say(f"timing  {model}: a training step of {', '.join(entry.label for entry in missing)} against plain")
-            try:
-                measured[model] = {**measured.get(model, {}), **step_ratios(options, model, missing)}
-            except UserError as error:
-                say(f"timing  {model} failed: {error.line}")
+            measured[model] = {**measured.get(model, {}), **step_ratios(options, model, missing, say)}
     write_json(path, measured)
     return measured
 
@@ -166,10 +178,10 @@ def _write(
     budget: str,
     ratios: Ratios,
     results: list[dict[str, Any]],
-    failures: list[Failure],
+    failures: list[dict[str, str]],
     rows: list[Row],
 ) -> None:
-    failed = [f"{failure.cell.name}: {failure.reason}" for failure in failures]
+    failed = [f"{failure['cell']}: {failure['reason']}" for failure in failures]
     content = {
         "data": options.data,
         "budget": budget,
@@ -177,7 +189,7 @@ def _write(
         "step_ratios": ratios,
         "rows": [row.to_dict() for row in rows],
         "cells": results,
-        "failures": [{"cell": failure.cell.name, "reason": failure.reason} for failure in failures],
+        "failures": failures,
     }
     write_json(output / "results.json", content)
     write_whole(output / "results.md", lambda path: path.write_text(markdown(rows, results, options.data, failed)))

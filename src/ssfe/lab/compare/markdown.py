@@ -1,36 +1,51 @@
-"""The table of a comparison, in Markdown."""
+"""The tables of a comparison, in Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from ssfe.lab.compare.pairs import CAPTION, method_pairs, pair_cells
-from ssfe.lab.compare.statistics import Estimate
-from ssfe.lab.compare.summary import Row
+from ssfe.lab.compare.pairs import CAPTION, PAIRED, method_pairs, pair_cells
+from ssfe.lab.compare.statistics import Estimate, PairedDifference
+from ssfe.lab.compare.summary import Row, Run
 
 HEADER = (
     *("method", "top-1 %", "vs plain", "p (Holm)", "NLL", "ECE", "step"),  # what a terminal shows
-    *("NLL vs plain", "seeds", "epochs", "parameters"),
+    *("seeds", "epochs", "parameters"),
+)
+CALIBRATION_HEADER = (
+    *("method", "NLL vs plain", "p (Holm)", "ECE vs plain", "p (Holm)"),
+    *("T", "NLL at T", "vs plain", "p (Holm)", "ECE at T", "vs plain", "p (Holm)"),
 )
 
 
 def table_cells(row: Row, short: bool = False) -> tuple[str, ...]:
     """A row's cells, as text, in the order of :data:`HEADER`; with ``short``, intervals as ``mean ±half``."""
-    difference = row.difference
-    p = None if difference is None else difference.p_holm
+    pairs = None if row.difference is None else row.difference.estimate.count
+    seeds = row.top1.count
     return (
-        row.method if row.shipped else f"{row.method}, {row.reading} (not shipped)",
+        _name(row),
         interval(row.top1, 100, ".2f", short),
-        "" if difference is None else interval(difference.estimate, 100, "+.2f", short),
-        "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001",
-        f"{row.nll.mean:.3f}",
-        f"{row.ece.mean:.3f}",
+        *_against_plain(row, "top1", 100, "+.2f", short),
+        _mean(row, "nll"),
+        _mean(row, "ece"),
         "" if row.step_ratio is None else f"{row.step_ratio:.2f}x",
-        "" if row.nll_difference is None else interval(row.nll_difference, 1, "+.3f", short),
-        str(row.top1.count),
+        f"{seeds}" if pairs in (None, seeds) else f"{seeds}, {pairs} with plain",
         str(row.epochs),
         f"{row.parameters:,}",
+    )
+
+
+def calibration_cells(row: Row) -> tuple[str, ...]:
+    """A row's cells in the order of :data:`CALIBRATION_HEADER`."""
+    return (
+        _name(row),
+        *_against_plain(row, "nll", 1, "+.3f"),
+        *_against_plain(row, "ece", 1, "+.3f"),
+        "" if row.temperature is None else f"{row.temperature.mean:.2f}",
+        _mean(row, "scaled_nll"),
+        *_against_plain(row, "scaled_nll", 1, "+.3f"),
+        _mean(row, "scaled_ece"),
+        *_against_plain(row, "scaled_ece", 1, "+.3f"),
     )
 
 
@@ -45,14 +60,20 @@ def interval(value: Estimate, scale: float, form: str, short: bool = False) -> s
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A table of these rows."""
+    """Accuracy and cost of these rows."""
     return _drawn(HEADER, [table_cells(row) for row in rows])
 
 
-def pairs_table(results: Sequence[dict[str, Any]], model: str) -> str:
-    """The table of methods against each other, with its caption; empty where there are not two besides plain."""
-    header, rows = pair_cells(method_pairs(results, model))
-    return f"{_drawn(header, rows)}\n\n{CAPTION}" if rows else ""
+def calibration_table(rows: Sequence[Row]) -> str:
+    """NLL and ECE against plain training, as they are and after temperature scaling."""
+    return _drawn(CALIBRATION_HEADER, [calibration_cells(row) for row in rows])
+
+
+def pairs_tables(results: Sequence[Run], model: str) -> str:
+    """Tables of methods against each other, with a caption; empty where there are not two besides plain."""
+    found = {metric: pair_cells(method_pairs(results, model, metric), metric) for metric in PAIRED}
+    drawn = [f"{PAIRED[metric][0]}:\n\n{_drawn(*cells)}" for metric, cells in found.items() if cells[1]]
+    return "\n\n".join([*drawn, CAPTION]) if drawn else ""
 
 
 def uneven_seeds(rows: Sequence[Row]) -> str:
@@ -67,21 +88,42 @@ def uneven_seeds(rows: Sequence[Row]) -> str:
     )
 
 
-def _drawn(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    return "\n".join(head + ["| " + " | ".join(row) + " |" for row in rows])
+LEGEND = """Mean and 95% interval over seeds (Student's t), on one set of test images; differences to plain training
+paired by seed, p of the paired t-test corrected over the methods (Holm), for each metric by itself. NLL in nats. Step:
+the time of a training step as a ratio to plain, measured in alternation. T: the temperature that minimises NLL on
+validation images (Guo et al. 2017); at T, the logits are divided by it, which leaves top-1 as it is."""
 
 
-LEGEND = """Mean and 95% interval over seeds (Student's t) on test images; differences to plain training paired by seed,
-p of the paired t-test corrected over the methods (Holm). NLL in nats. Step: the time of a training step as a
-ratio to plain, measured in alternation."""
-
-
-def markdown(rows: Sequence[Row], results: Sequence[dict[str, Any]], data: str, failures: Sequence[str] = ()) -> str:
+def markdown(rows: Sequence[Row], results: Sequence[Run], data: str, failures: Sequence[str] = ()) -> str:
     """The tables of all models."""
     parts = []
     for model in dict.fromkeys(row.model for row in rows):
         own = [row for row in rows if row.model == model]
-        parts += [f"### {model} on {data}", table(own), uneven_seeds(own), pairs_table(results, model)]
-    failed = [f"Failed, and not in the table: {failure}" for failure in failures]
+        parts += [f"### {model} on {data}", table(own), uneven_seeds(own)]
+        parts += [calibration_table([row for row in own if row.shipped]), pairs_tables(results, model)]
+    failed = [f"Failed, and not in the tables: {failure}" for failure in failures]
     return "\n\n".join([*filter(None, parts), LEGEND, *failed]) + "\n"
+
+
+def _name(row: Row) -> str:
+    return row.method if row.shipped else f"{row.method}, {row.reading} (not shipped)"
+
+
+def _mean(row: Row, metric: str) -> str:
+    return f"{row.metrics[metric].mean:.3f}" if metric in row.metrics else ""
+
+
+def _against_plain(row: Row, metric: str, scale: float, form: str, short: bool = False) -> tuple[str, str]:
+    """Difference and p-value."""
+    difference = row.differences.get(metric)
+    return ("", "") if difference is None else (interval(difference.estimate, scale, form, short), _p(difference))
+
+
+def _p(difference: PairedDifference) -> str:
+    p = difference.p_holm
+    return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def _drawn(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+    return "\n".join(head + ["| " + " | ".join(row) + " |" for row in rows])

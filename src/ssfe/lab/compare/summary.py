@@ -9,6 +9,11 @@ from typing import Any
 from ssfe.lab.compare.statistics import Estimate, PairedDifference, estimate, holm, paired_difference
 
 BASELINE = "plain"
+METRICS = ("top1", "nll", "ece", "scaled_nll", "scaled_ece")
+"""top-1 and ECE are shares in [0, 1], NLL is in nats; ``scaled``: after temperature scaling, on validation images."""
+
+Run = dict[str, Any]
+"""The result.json of a finished cell, with its ``label``."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +23,10 @@ class Row:
     Attributes:
         model, method, reading: which; the method as it was asked for, such as ``ssfe:transforms=8``. ``shipped`` says
             whether the reading is the one that is shipped.
-        top1, nll, ece: on test images; shares in [0, 1], NLL in nats.
-        difference: of top-1 to plain training, paired by seed; None for plain itself or where plain is missing.
-        nll_difference: the same of NLL, without a test.
+        metrics: on test images, by name; see :data:`METRICS`. The scaled ones of the shipped reading alone.
+        differences: of each metric to plain training, paired by seed, with p-values corrected over the methods for the
+            shipped readings; none for plain itself or where plain is missing.
+        temperature: that validation images ask for, or None.
         time_ratio: seconds of the median epoch as a ratio to plain, paired by seed; None where plain is missing.
         step_ratio: seconds of a training step as a ratio to plain, measured in alternation; None where that failed.
         epochs: that it was trained for.
@@ -31,28 +37,35 @@ class Row:
     method: str
     reading: str
     shipped: bool
-    top1: Estimate
-    nll: Estimate
-    ece: Estimate
-    difference: PairedDifference | None
-    nll_difference: Estimate | None
+    metrics: Mapping[str, Estimate]
+    differences: Mapping[str, PairedDifference]
+    temperature: Estimate | None
     time_ratio: Estimate | None
     step_ratio: float | None
     epochs: int
     parameters: int
+
+    @property
+    def top1(self) -> Estimate:
+        """A share in [0, 1]."""
+        return self.metrics["top1"]
+
+    @property
+    def difference(self) -> PairedDifference | None:
+        """Of top-1 to plain training."""
+        return self.differences.get("top1")
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
 
-def summarise(
-    results: Sequence[dict[str, Any]], step_ratios: Mapping[str, Mapping[str, float]] | None = None
-) -> list[Row]:
-    """One row for each (model, method, reading), p-values Holm-corrected over the shipped readings of a model.
+def summarise(results: Sequence[Run], step_ratios: Mapping[str, Mapping[str, float]] | None = None) -> list[Row]:
+    """One row for each (model, method, reading), p-values Holm-corrected over the shipped readings of a model, for
+    each metric by itself.
 
     Args:
-        results: the result.json of finished cells, each with its ``label``, in the order in which rows are wanted.
+        results: of the finished cells, in the order in which rows are wanted.
         step_ratios: by model and label.
     """
     rows: list[Row] = []
@@ -64,68 +77,83 @@ def summarise(
         }
         plain = by_label.get(BASELINE, {})
         ratios = (step_ratios or {}).get(model, {})
-        rows += _corrected(
-            [row for label, runs in by_label.items() for row in _rows(model, label, runs, plain, ratios.get(label))]
-        )
+        found = [row for label, runs in by_label.items() for row in _rows(label, runs, plain, ratios.get(label))]
+        for metric in METRICS:
+            found = _corrected(found, metric)
+        rows += found
     return rows
 
 
-def _rows(
-    model: str,
-    label: str,
-    runs: dict[int, dict[str, Any]],
-    plain: dict[int, dict[str, Any]],
-    step_ratio: float | None,
-) -> list[Row]:
+def scores(runs: Mapping[int, Run], reading: str, metric: str) -> dict[int, float]:
+    """A metric of one reading by seed, of the runs that have it.
+
+    Args:
+        runs: by seed.
+        reading: a key of a result's ``test``; ``"shipped"`` for whichever was shipped.
+        metric: see :data:`METRICS`.
+    """
+    if not metric.startswith("scaled_"):
+        return {seed: float(run["test"][reading][metric]) for seed, run in runs.items() if reading in run["test"]}
+    name = metric.removeprefix("scaled_")
+    return {
+        seed: float(run["temperature_scaled"][name])
+        for seed, run in runs.items()
+        if "temperature_scaled" in run and reading in ("shipped", run["shipped_inference"])
+    }
+
+
+def _rows(label: str, runs: dict[int, Run], plain: dict[int, Run], step_ratio: float | None) -> list[Row]:
     first = next(iter(runs.values()))
     shipped = first["shipped_inference"]
-    readings = sorted(
-        (name for name in first["test"] if name not in ("shipped", "pretext")), key=lambda n: n != shipped
-    )
-    baseline = {
-        metric: {seed: result["test"]["shipped"][metric] for seed, result in plain.items()}
-        for metric in ("top1", "nll")
-    }
+    readings = [name for name in first["test"] if name not in ("shipped", "pretext")]
     ratios = [_epoch_seconds(runs[seed]) / _epoch_seconds(plain[seed]) for seed in runs if seed in plain]
-    rows = []
-    for reading in readings:
-        metrics = {seed: result["test"][reading] for seed, result in runs.items()}
-        top1, nll = ({seed: values[metric] for seed, values in metrics.items()} for metric in ("top1", "nll"))
-        apart = paired_difference(nll, baseline["nll"])
-        rows.append(
-            Row(
-                model=model,
-                method=label,
-                reading=reading,
-                shipped=reading == shipped,
-                top1=estimate(list(top1.values())),
-                nll=estimate(list(nll.values())),
-                ece=estimate([values["ece"] for values in metrics.values()]),
-                difference=None if label == BASELINE else paired_difference(top1, baseline["top1"]),
-                nll_difference=None if label == BASELINE or apart is None else apart.estimate,
-                time_ratio=estimate(ratios) if ratios else None,
-                step_ratio=step_ratio,
-                epochs=first["epochs"],
-                parameters=first["parameters"]["shipped"],
-            )
+    temperatures = [run["temperature_scaled"]["temperature"] for run in runs.values() if "temperature_scaled" in run]
+    return [
+        Row(
+            model=first["model"],
+            method=label,
+            reading=reading,
+            shipped=reading == shipped,
+            metrics={
+                metric: estimate(list(values.values()))
+                for metric in METRICS
+                if (values := scores(runs, reading, metric))
+            },
+            differences={} if label == BASELINE else _differences(runs, reading, plain),
+            temperature=estimate(temperatures) if temperatures and reading == shipped else None,
+            time_ratio=estimate(ratios) if ratios else None,
+            step_ratio=step_ratio,
+            epochs=first["epochs"],
+            parameters=first["parameters"]["shipped"],
         )
-    return rows
+        for reading in sorted(readings, key=lambda name: name != shipped)
+    ]
 
 
-def _corrected(rows: list[Row]) -> list[Row]:
+def _differences(runs: dict[int, Run], reading: str, plain: dict[int, Run]) -> dict[str, PairedDifference]:
+    found = {
+        metric: paired_difference(scores(runs, reading, metric), scores(plain, "shipped", metric)) for metric in METRICS
+    }
+    return {metric: difference for metric, difference in found.items() if difference is not None}
+
+
+def _corrected(rows: list[Row], metric: str) -> list[Row]:
     tested = {
-        row.method: row.difference.p
+        row.method: difference.p
         for row in rows
-        if row.shipped and row.difference is not None and row.difference.p is not None
+        if row.shipped and (difference := row.differences.get(metric)) is not None and difference.p is not None
     }
     adjusted = holm(tested)
     return [
-        replace(row, difference=replace(row.difference, p_holm=adjusted[row.method]))
-        if row.shipped and row.difference is not None and row.method in adjusted
+        replace(
+            row,
+            differences={**row.differences, metric: replace(row.differences[metric], p_holm=adjusted[row.method])},
+        )
+        if row.shipped and row.method in adjusted
         else row
         for row in rows
     ]
 
 
-def _epoch_seconds(result: dict[str, Any]) -> float:
+def _epoch_seconds(result: Run) -> float:
     return float(result["seconds_per_epoch"])

@@ -6,9 +6,15 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from ssfe.lab.compare.markdown import HEADER, table_cells, uneven_seeds
+from ssfe.lab.compare.markdown import (
+    CALIBRATION_HEADER,
+    HEADER,
+    calibration_cells,
+    table_cells,
+    uneven_seeds,
+)
 from ssfe.lab.compare.pairs import CAPTION, method_pairs, pair_cells
-from ssfe.lab.compare.summary import BASELINE, Row, summarise
+from ssfe.lab.compare.summary import BASELINE, Row, Run, summarise
 from ssfe.lab.report.charts.palette import styles
 from ssfe.lab.report.collect import ComparisonRecord, RunRecord
 from ssfe.lab.report.page import Block, Note, Page, Part, Table, TableRow
@@ -61,6 +67,7 @@ def _blocks(runs: Runs, rows: Sequence[Row], pairs: list[Block], coloured: dict[
         *pairs,
         accuracies(runs, shipped, coloured),
         compared_curves(runs, coloured),
+        *_calibration_table(shipped, coloured),
         calibration(runs, coloured),
         pretext(runs, coloured),
         class_changes(runs, coloured, BASELINE),
@@ -95,10 +102,38 @@ def _table(rows: Sequence[Row], coloured: dict[str, str]) -> Table:
     )
 
 
-def _pairs(results: Sequence[dict[str, Any]], model: str, coloured: dict[str, str]) -> list[Block]:
-    header, rows = pair_cells(method_pairs(results, model))
-    written = [TableRow(row, coloured[row[0]]) for row in rows]
-    return [Table(title="Method against method", header=header, rows=written, caption=CAPTION)] if rows else []
+def _calibration_table(shipped: Sequence[Row], coloured: dict[str, str]) -> list[Block]:
+    """NLL and ECE against plain; nothing where plain is missing."""
+    if not any(row.differences for row in shipped):
+        return []
+    return [
+        Table(
+            title="Calibration, against plain",
+            header=CALIBRATION_HEADER,
+            rows=[TableRow(calibration_cells(row), coloured[row.method]) for row in shipped],
+            caption="T: the temperature that minimises NLL on validation images (Guo et al. 2017); at T, the logits "
+            "are divided by it, which leaves top-1 as it is. A method that is better calibrated as it is, and not at "
+            "T, is less confident and no more than that.",
+        )
+    ]
+
+
+def _pairs(results: Sequence[Run], model: str, coloured: dict[str, str]) -> list[Block]:
+    header, top1 = pair_cells(method_pairs(results, model, "top1"), "top1")
+    _, nll = pair_cells(method_pairs(results, model, "nll"), "nll")
+    if not top1:
+        return []
+    top1_rows, nll_rows = ([TableRow(row, coloured[row[0]]) for row in rows] for rows in (top1, nll))
+    return [
+        Table(
+            title="Method against method",
+            header=header,
+            rows=top1_rows,
+            caption=f"Top-1, in points. {CAPTION}",
+            more=nll_rows,
+            more_title="The same of NLL, in nats",
+        )
+    ]
 
 
 def _failures(record: ComparisonRecord) -> list[Block]:

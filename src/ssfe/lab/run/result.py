@@ -20,10 +20,13 @@ _PACKAGES = ("ssfe", "torch", "torchvision", "timm", "lightning")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured on validation and test images, and parameter counts."""
+    """What was measured on validation and test images, the shipped network after temperature scaling among it, and
+    parameter counts.
+    """
 
     val: Measured
     test: Measured
+    scaled: dict[str, float]
     training_parameters: int
     shipped_parameters: int
     stock_parameters: int
@@ -49,6 +52,7 @@ def make_result(
         "shipped_inference": method.shipped,
         "test": outcome.test.metrics,
         "val": outcome.val.metrics,
+        "temperature_scaled": outcome.scaled,
         **_confusion(outcome.test),
         "parameters": {
             "training": outcome.training_parameters,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.data import (
@@ -28,9 +29,11 @@ from ssfe.lab.run.options import check_options, resolve
 from ssfe.lab.run.rescue import rescued
 from ssfe.lab.run.result import Outcome, make_result
 from ssfe.lab.run.same import check_checkpoint, check_images, write_images
+from ssfe.lab.run.temperature import temperature_scaled
 from ssfe.lab.seeds import derive_seed
 from ssfe.lab.training.device import find_device
 from ssfe.lab.training.fit import Fitted, fit
+from ssfe.lab.training.images import Batch
 from ssfe.lab.training.loader import evaluation_batch, evaluation_loader, worker_count
 
 Say = Callable[[str], None]
@@ -185,6 +188,7 @@ def finish(experiment: Experiment, folder: RunFolder, fitted: Fitted) -> dict[st
     outcome = Outcome(
         val=_measure(experiment, network, shipped, fitted, "val"),
         test=_measure(experiment, network, shipped, fitted, "test"),
+        scaled=scaled(experiment, shipped, fitted.device),
         training_parameters=sum(parameter.numel() for parameter in network.parameters()),
         shipped_parameters=sum(parameter.numel() for parameter in shipped.parameters()),
         stock_parameters=experiment.stock_parameters,
@@ -215,11 +219,21 @@ def _describe_method(experiment: Experiment) -> str:
     return f"{method.summary}; a step takes {images} images{views}"
 
 
-def _measure(experiment: Experiment, network: nn.Module, shipped: nn.Module, fitted: Fitted, part: str) -> Measured:
+def scaled(experiment: Experiment, shipped: nn.Module, device: torch.device) -> dict[str, float]:
+    """The shipped network after temperature scaling; see :func:`~ssfe.lab.run.temperature.temperature_scaled`."""
+    val, test = (_batches(experiment, part, device) for part in ("val", "test"))
+    return temperature_scaled(lambda images: shipped(experiment.preprocessing.normalize(images)), val, test, device)
+
+
+def _batches(experiment: Experiment, part: str, device: torch.device) -> DataLoader[Batch]:
     split = getattr(experiment.splits, part)
     workers = worker_count(experiment.options.loading.workers, split.in_memory)
     transform, batch_size = experiment.preprocessing.eval_transform(), evaluation_batch(experiment.options)
-    batches = evaluation_loader(split, transform, batch_size, workers, fitted.device)
+    return evaluation_loader(split, transform, batch_size, workers, device)
+
+
+def _measure(experiment: Experiment, network: nn.Module, shipped: nn.Module, fitted: Fitted, part: str) -> Measured:
+    batches = _batches(experiment, part, fitted.device)
 
     def readings(images: torch.Tensor) -> Readings:
         inputs = experiment.preprocessing.normalize(images)
