@@ -60,6 +60,12 @@ def enhance(
     of each joint classifier's logits; auxiliary classifiers are left as they are, and JointLoss takes their (B, N)
     logits as well.
 
+    A network may average its logits over several rows for each image (crops, clips of a video), provided that an
+    image's rows lie side by side: views are stacked in front of them, along the batch dimension. One that orders the
+    rows otherwise, such as time before image, would mix up the views.
+
+    A frozen classifier stays frozen. One with hooks, or whose parameters another layer shares, is refused.
+
     Args:
         model: a network with a Linear or 1x1 Conv2d classifier: timm, torchvision, or any module. Modified in place.
         transform: the M transformations. Default at the classifier's input ``ChannelDiscard()``: four views, each

@@ -45,6 +45,8 @@ def test_failures_are_reported_and_a_second_run_only_does_what_is_left(tmp_path:
     content = json.loads((tmp_path / "c" / "results.json").read_text())
     assert [cell["label"] for cell in content["cells"]] == ["plain", "ssfe:transforms=2"]
     assert set(content["step_ratios"]["cifar_resnet20"]) == {"plain", "ssfe:transforms=2"}
+    assert [failure["cell"] for failure in content["failures"]] == ["no_such_model plain seed 0"], "of the first call"
+    assert "no_such_model plain seed 0" in (tmp_path / "c" / "results.md").read_text()
     for cell in content["cells"]:
         folder = RunFolder(tmp_path / "c" / cell["folder"])
         assert folder.read_result()["test"] == cell["test"]
@@ -77,9 +79,36 @@ def test_ctrl_c_stops_the_cells_and_the_same_call_continues(tmp_path: Path) -> N
 
 
 def test_equal_time_gives_dearer_methods_fewer_epochs() -> None:
-    ratios = step_ratios(COMMON, "cifar_resnet20", read_entries(["plain", "sla"]))
+    said: list[str] = []
+    ratios = step_ratios(COMMON, "cifar_resnet20", read_entries(["plain", "sla", "ssfe:tap=nosuch"]), said.append)
     assert ratios["plain"] == 1
+    assert set(ratios) == {"plain", "sla"}
+    assert len(said) == 1
+    assert "ssfe:tap=nosuch failed" in said[0]
+    assert step_ratios(COMMON, "no_such_model", read_entries(["plain"]), said.append) == {}
     assert [equal_time_epochs(100, ratio) for ratio in (1, 1.6, 4, 1000)] == [100, 62, 25, 1]
+
+
+def test_equal_time_is_never_assumed(tmp_path: Path) -> None:
+    """A method whose step cannot be timed fails, and costs the others nothing."""
+    methods = ["plain", "sla", "ssfe:tap=nosuch"]
+    found = compare(
+        replace(COMMON, epochs=4),
+        methods=methods,
+        models=None,
+        seeds=1,
+        budget="time",
+        jobs=1,
+        output=tmp_path,
+        say=[].append,
+    )
+    assert [(failure.cell.label, "could not be timed" in failure.reason) for failure in found.failures] == [
+        ("ssfe:tap=nosuch", True)
+    ]
+    epochs = {row.method: row.epochs for row in found.rows if row.shipped}
+    assert epochs["plain"] == 4
+    assert epochs["sla"] < 4
+    assert list(epochs) == ["plain", "sla"]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +122,7 @@ def test_equal_time_gives_dearer_methods_fewer_epochs() -> None:
             {"methods": ["sla:transforms=2"]},
             "method sla has no option 'transforms'; its options are distill",
         ),
-        ({"methods": ["plain:identity"]}, "has no option 'identity'; it has none"),
+        ({"methods": ["plain:identity"]}, "has no option 'identity'; its options are gradient_scale"),
         ({"methods": ["ssfe:transforms=many"]}, "ssfe:transforms=many: 'many' will not do for transforms"),
         ({"methods": ["plain", "ssfe:inference=distilled"]}, "ssfe:inference=distilled: .* add distill=true"),
         ({"models": ["a", "a"]}, "models names a more than once"),

@@ -9,18 +9,21 @@ from rich.console import Console
 
 from ssfe.cli.compare import comparison_tables
 from ssfe.lab.compare.compare import Comparison
-from ssfe.lab.compare.markdown import HEADER, markdown, table_cells
+from ssfe.lab.compare.markdown import CALIBRATION_HEADER, HEADER, markdown, table_cells
 from ssfe.lab.compare.statistics import paired_difference
 from ssfe.lab.compare.summary import summarise
 
 
-def result(method: str, seed: int, top1: float, seconds: float = 10.0, **readings: float) -> dict[str, Any]:
+def result(
+    method: str, seed: int, top1: float, seconds: float = 10.0, scaled: bool = True, **readings: float
+) -> dict[str, Any]:
     shipped = "plain" if method == "plain" else "aggregated"
-    scores = {"shipped": top1, shipped: top1, **readings}
+    own = {"shipped": top1, shipped: top1, **readings}
     metrics = {
-        name: {"top1": value, "nll": 1.0 - (method != "plain") / 50, "ece": 0.1} for name, value in scores.items()
+        name: {"top1": value, "nll": 1.0 - (method != "plain") / 50 - seed / 100, "ece": 0.1 + top1 / 10}
+        for name, value in own.items()
     }
-    return {
+    found = {
         "model": "net",
         "label": method,
         "seed": seed,
@@ -31,6 +34,9 @@ def result(method: str, seed: int, top1: float, seconds: float = 10.0, **reading
         "test": {**metrics, "pretext": {"top1": 1.0, "nll": 0.0, "ece": 0.0}},
         "parameters": {"shipped": 1234},
     }
+    if scaled:
+        found["temperature_scaled"] = {"temperature": 1.5, "nll": 0.9 - top1 / 10, "ece": 0.01 + seed / 1000}
+    return found
 
 
 PLAIN = {0: 0.50, 1: 0.52, 2: 0.51}
@@ -60,9 +66,10 @@ def test_rows_compare_each_method_with_plain_and_correct_the_p_values() -> None:
     assert ssfe.difference is not None
     assert ssfe.difference.estimate == expected.estimate
     assert ssfe.difference.p == expected.p
-    assert plain.nll_difference is None
-    assert ssfe.nll_difference is not None
-    assert ssfe.nll_difference.mean == pytest.approx(-0.02)
+    assert plain.differences == {}
+    nll = ssfe.differences["nll"]
+    assert nll.estimate.mean == pytest.approx(-0.02)
+    assert nll.p is None, "all seeds alike"
     assert expected.p is not None
     assert sla.difference is not None
     assert sla.difference.p is not None
@@ -71,6 +78,41 @@ def test_rows_compare_each_method_with_plain_and_correct_the_p_values() -> None:
     assert sla.difference.p_holm == pytest.approx(max(2 * expected.p, sla.difference.p))
     assert single.difference is not None
     assert single.difference.p_holm is None
+    # Each metric is a family of its own, and what is not shipped has no temperature.
+    for metric, of_plain, of_ssfe in (
+        ("ece", lambda top1: 0.1 + top1 / 10, lambda top1: 0.1 + top1 / 10),
+        ("scaled_nll", lambda top1: 0.9 - top1 / 10, lambda top1: 0.9 - top1 / 10),
+    ):
+        found = ssfe.differences[metric]
+        expected = paired_difference(
+            {seed: of_ssfe(top1) for seed, top1 in SSFE.items()}, {seed: of_plain(top1) for seed, top1 in PLAIN.items()}
+        )
+        assert expected is not None
+        assert expected.p is not None
+        assert found.estimate == expected.estimate
+        assert found.p_holm == pytest.approx(2 * expected.p)
+    assert ssfe.temperature is not None
+    assert ssfe.temperature.mean == 1.5
+    assert single.temperature is None
+    assert "scaled_nll" not in single.metrics
+
+
+def test_runs_older_than_temperature_scaling_have_what_they_have() -> None:
+    old = [
+        result("plain", 0, 0.5, scaled=False),
+        result("plain", 1, 0.6),
+        result("ssfe", 0, 0.6),
+        result("ssfe", 1, 0.6),
+    ]
+    plain, ssfe = summarise(old)
+    assert plain.metrics["scaled_nll"].count == 1
+    assert ssfe.differences["scaled_nll"].estimate.count == 1
+    assert ssfe.differences["nll"].estimate.count == 2
+    bare = [result(method, 0, 0.5, scaled=False) for method in ("plain", "ssfe", "sla")]
+    text = markdown(summarise(bare), bare, "digits")
+    assert "| ssfe | -0.020 |  | +0.000 |  |  |  |  |  |  |  |  |" in text
+    assert "NLL, in nats:" in text
+    assert "NLL at T:" not in text
 
 
 def test_without_plain_there_is_nothing_to_compare_with() -> None:
@@ -91,6 +133,8 @@ def test_markdown_is_a_table_with_every_row() -> None:
     assert lines[0] == "### net on digits"
     assert lines[2] == "| " + " | ".join(HEADER) + " |"
     assert [line.count("|") for line in lines[2:8]] == [len(HEADER) + 1] * 6
+    assert lines[9] == "| " + " | ".join(CALIBRATION_HEADER) + " |"
+    assert [line.count("|") for line in lines[9:14]] == [len(CALIBRATION_HEADER) + 1] * 5
     assert "| plain | 51.00 [48.52, 53.48] |" in text
     assert "+3.00 [" in text
     assert "net ssfe seed 9: broke" in text
@@ -100,7 +144,7 @@ def test_methods_against_each_other_on_shared_seeds() -> None:
     dropout = [result("dropout", seed, top1) for seed, top1 in {0: 0.40, 1: 0.44, 3: 0.9}.items()]
     cells = [*RESULTS, *dropout]
     text = markdown(summarise(cells), cells, "digits")
-    lines = text[text.index("| row minus column") :].splitlines()
+    lines = text[text.index("top-1, in points:") :].splitlines()[2:]
     expected = paired_difference(SLA, SSFE)
     assert expected is not None
     assert expected.estimate.high is not None

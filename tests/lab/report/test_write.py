@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def test_a_comparison_shows_the_numbers_of_its_results(finished_comparison: Path
         "Method against method",
         "Accuracy",
         "Training",
+        "Calibration, against plain",
         "Calibration",
         "Pretext task",
         "Accuracy by class, against plain",
@@ -39,10 +41,12 @@ def test_a_comparison_shows_the_numbers_of_its_results(finished_comparison: Path
         for line in (finished_comparison / "results.md").read_text().splitlines()
         if line.startswith("| ")
     ]
-    first_pair = [row[0] for row in table].index("row minus column")
-    results, pairs = table[:first_pair], table[first_pair:]
+    heads = [place for place, row in enumerate(table) if row[0] in ("method", "row minus column")]
+    results, calibration, top1, nll, *_ = [table[a:b] for a, b in pairwise([*heads, len(table)])]
     shipped = [row for row in results if "," not in row[0]]
-    assert page.rows == [*shipped, results[0], *(row for row in results if "," in row[0]), *pairs]
+    others = [row for row in results if "," in row[0]]
+    assert page.rows == [*shipped, results[0], *others, *top1, *nll, *calibration]
+    assert all(row[-4] for row in calibration[1:]), "T is known"
     content = read_json(finished_comparison / "results.json")
     for cell in content["cells"]:
         assert f"seed {cell['seed']}: {100 * cell['test']['shipped']['top1']:.2f}" in page.text("Accuracy")
@@ -126,6 +130,19 @@ def test_other_data_is_not_shown_as_the_runs(finished_run: Path, copy_of: Copy) 
     rows = (folder / "predictions.csv").read_text().splitlines()
     (folder / "predictions.csv").write_text("\n".join(rows[:-1]) + "\n")
     assert "other test images now" in written(folder).text("Most confident mistakes")
+
+
+def test_methods_with_fewer_seeds_are_told_apart(finished_comparison: Path, copy_of: Copy) -> None:
+    folder = copy_of(finished_comparison)
+    content = read_json(folder / "results.json")
+    content["cells"] = [cell for cell in content["cells"] if (cell["label"], cell["seed"]) != ("sla", 1)]
+    (folder / "results.json").write_text(json.dumps(content))
+    page = written(folder)
+    assert "1 to 2 seeds" in str(page.texts)
+    assert "different numbers of seeds (plain 2, ssfe 2, sla 1)" in page.text("Results")
+    made = page.text("How this was made")
+    assert "--methods plain,ssfe --models cifar_resnet20 --seeds 2" in made
+    assert "--methods sla --models cifar_resnet20 --seeds 1" in made
 
 
 def test_cells_may_be_gone(finished_comparison: Path, copy_of: Copy) -> None:

@@ -65,8 +65,7 @@ def _read(label: str) -> Entry:
         option, _, value = setting.partition("=")
         option = option.replace("-", "_")
         if option not in own:
-            known = f"its options are {', '.join(own)}" if own else "it has none"
-            raise UserError(f"{label}: method {name} has no option {option!r}; {known}")
+            raise UserError(f"{label}: method {name} has no option {option!r}; its options are {', '.join(own)}")
         options[option] = _typed(label, option, value or "true")
     return Entry(label, methods[name], options)
 

@@ -32,7 +32,8 @@ Runs = dict[str, list[RunRecord]]
 
 def comparison_page(record: ComparisonRecord) -> Page:
     """The page of a comparison."""
-    models, labels, _ = _asked(record)
+    models = list(dict.fromkeys(model for model, _, _ in _planned(record)))
+    labels = list(dict.fromkeys(label for _, label, _ in _planned(record)))
     coloured = styles(labels, BASELINE)
     rows = summarise(record.content["cells"], record.content.get("step_ratios"))
     parts = [Part("", _failures(record))]
@@ -166,22 +167,29 @@ def _seeds(record: ComparisonRecord) -> str:
 
 
 def _command(record: ComparisonRecord) -> str:
-    """A command that makes this comparison."""
-    options = record.content["options"]
-    models, labels, seeds = _asked(record)
-    own = ["--methods", shlex.quote(",".join(labels)), "--models", shlex.quote(",".join(models)), f"--seeds {seeds}"]
-    own += ["--budget time"] if record.content.get("budget") == "time" else []
-    return " ".join(["ssfe compare", *typed_options(options, own, without={"model", "method"})])
+    """A command that makes this comparison; one for each number of seeds where methods differ in it."""
+    cells = _planned(record)
+    models = ",".join(dict.fromkeys(model for model, _, _ in cells))
+    seeds: dict[str, set[int]] = {}
+    for _, label, seed in cells:
+        seeds.setdefault(label, set()).add(seed)
+    budget = ["--budget time"] if record.content.get("budget") == "time" else []
+    commands = []
+    for count in dict.fromkeys(map(len, seeds.values())):
+        labels = ",".join(label for label, of_label in seeds.items() if len(of_label) == count)
+        own = ["--methods", shlex.quote(labels), "--models", shlex.quote(models), f"--seeds {count}", *budget]
+        typed = typed_options(record.content["options"], own, without={"model", "method"})
+        commands.append(" ".join(["ssfe compare", *typed]))
+    return "\n".join(commands)
 
 
-def _asked(record: ComparisonRecord) -> tuple[list[str], list[str], int]:
-    """Models, labels and the number of seeds, those of failed cells among them."""
+def _planned(record: ComparisonRecord) -> list[tuple[str, str, int]]:
+    """(model, label, seed) of every cell, those that failed among them."""
     cells = [(str(cell.result["model"]), cell.label, cell.seed) for cell in record.cells]
     for failure in record.content.get("failures", []):
-        model, label, _, seed = str(failure["cell"]).split()  # as Cell.name writes it
+        model, label, _, seed = str(failure["cell"]).split()  # as cell_name writes it
         cells.append((model, label, int(seed)))
-    models, labels, seeds = (list(dict.fromkeys(column)) for column in zip(*cells, strict=True)) if cells else ([],) * 3
-    return models, labels, len(seeds)
+    return cells
 
 
 def _listed(labels: Sequence[str]) -> str:
