@@ -288,6 +288,17 @@ class Unusual(nn.Module):
         self.norm = nn.BatchNorm1d(5)
 
 
+class Hidden(nn.Module):
+    """Calls a hidden layer fc."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.output = nn.Linear(12, 32), nn.Linear(32, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.output(self.fc(x.mean((2, 3)).repeat(1, 4)).relu())
+
+
 def compiled_in_place() -> nn.Module:
     model = TinyNet()
     model.compile()
@@ -341,6 +352,7 @@ def tied() -> nn.Module:
             ValueError,
             r"get_classifier\(\) of ResNet is Identity without",
         ),
+        (Hidden, {}, ValueError, r"which is the classifier of Hidden, 'fc' or 'output'\? .*classifier='output'"),
         (TinyNet, {"classifier": ("fc", "head")}, ValueError, "TinyNet has no module 'head'.*for example 'fc'"),
         (Unusual, {"classifier": ("embed", "project")}, ValueError, "have 8, 5 classes: they must have the same"),
         (lambda: with_classifier(parametrizations.weight_norm(nn.Linear(13, 5))), {}, TypeError, "parametrized"),
@@ -366,7 +378,16 @@ def test_refuses(make: Any, options: dict[str, Any], error: type[Exception], mes
         assert list(model.modules()) == modules, "left as it was"
 
 
+def test_a_checkpoint_of_the_stock_network_is_named() -> None:
+    state = TinyNet().state_dict()
+    with pytest.raises(RuntimeError, match=r"checkpoint of the stock network: load it before ssfe\.enhance"):
+        enhance(TinyNet()).load_state_dict(state)
+
+
 def test_the_named_classifier_is_taken() -> None:
+    named = enhance(Hidden(), classifier="output")
+    assert named(images()).logits.shape == (4, 4, 5, 4)
+
     class TwoHeads(TinyNet):
         def __init__(self) -> None:
             super().__init__()

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssfe import JointLogits, joint_cross_entropy, joint_targets
+from ssfe import JointClassifier, JointLogits, joint_cross_entropy, joint_targets
 from ssfe.joint import aggregated, class_marginal, single, transform_marginal
 
 from .reference import joint as reference
@@ -129,3 +130,20 @@ def test_what_joint_logits_are_not() -> None:
         output.argmax(1)
     assert copy.deepcopy(output).logits.equal(output.logits)
     assert pickle.loads(pickle.dumps(output)).views.equal(output.views)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda output: torch.nn.functional.cross_entropy(output, torch.tensor([0, 1])),
+        lambda output: torch.nn.CrossEntropyLoss()(output, torch.tensor([0, 1])),
+        lambda output: torch.softmax(output, -1),
+        lambda output: torch.max(output, 1),
+        lambda output: torch.argmax(output, 1),
+    ],
+)
+@pytest.mark.parametrize("logits", ["whole", "chunked"])
+def test_functions_on_tensors_say_what_joint_logits_are(call: Any, logits: Any) -> None:
+    output = JointClassifier(8, 3, logits=logits)(torch.randn(2, 8))
+    with pytest.raises(TypeError, match=r"does not take JointLogits: .*output\.class_logits\(\).*ssfe\.JointLoss"):
+        call(output)

@@ -121,3 +121,35 @@ def test_wrong_outputs() -> None:
     for wrong in (1.0, -0.1):
         with pytest.raises(ValueError, match=f"label_smoothing={wrong}"):
             JointLoss(wrong)
+
+
+def test_training_without_joint_logits_is_warned_of() -> None:
+    """enhance forgotten, a folded network trained on, or model.train() forgotten after evaluating."""
+    plain, labels = torch.randn(4, 5, requires_grad=True), torch.randint(5, (4,))
+    loss = JointLoss()
+    loss(plain.detach(), labels)
+    loss(plain, labels)
+    with pytest.warns(UserWarning, match="not enhanced, or it is in evaluation mode"):
+        loss(plain, labels)
+    loss(plain, labels)  # once is enough
+    joint = output(torch.float32)
+    for _ in range(20):  # auxiliary logits beside joint ones
+        loss(joint, labels)
+        loss(plain, labels)
+    for _ in range(8):
+        loss(plain, labels)  # the ninth since the last joint logits
+    with pytest.warns(UserWarning, match=r"model\.train\(\) after evaluating"):
+        loss(plain, labels)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: JointLoss(torch.ones(5)), "label_smoothing is a number, not Tensor; class weights are not offered"),  # type: ignore[arg-type]
+        (lambda: JointLoss()(torch.randn(2, 5), [0, 1]), "labels are a tensor of class indices .* not list"),  # type: ignore[arg-type]
+        (lambda: JointLoss()((torch.randn(2, 5),), torch.tensor([0, 1])), "not tuple; of several outputs, add up"),  # type: ignore[arg-type]
+    ],
+)
+def test_arguments_of_other_losses(make: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        make()

@@ -221,6 +221,15 @@ class JointClassifier(nn.Module):
             f"gradient_scale={self.gradient_scale:g}"
         )
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *others)
+        given = state_dict.get(f"{prefix}weight")
+        if isinstance(given, Tensor) and len(given) == self.num_classes:
+            errors: list[str] = others[-1]
+            errors.append(
+                "this is a checkpoint of the stock network: load it before ssfe.enhance, or into ssfe.fold(network)"
+            )
+
     def _make_views(self, transform: Any, device: torch.device) -> int:
         """Set up what makes the views, and say how many there are."""
         masks = (transform or ChannelDiscard()).keep_masks(self.in_features)

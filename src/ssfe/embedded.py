@@ -143,10 +143,12 @@ class EmbeddedClassifier(JointClassifier):
                 f"the joint classifier of {type(network).__name__} was replaced after ssfe.enhance: change the "
                 "classifier before enhancing, or fold the network first"
             )
+        own = next(name for name, module in network.named_modules() if module is self)
         seen = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise TypeError(
             f"in training mode {type(network).__name__} returned {seen} instead of its classifier's joint logits "
-            f"(views * B, {self.num_classes * self.transforms}), alone or in a tuple: let it return that"
+            f"(views * B, {self.num_classes * self.transforms}), alone or in a tuple: let it return that, or name the "
+            f"classifier, enhance(model, classifier=...), if it is not {own!r}"
         )
 
     def close(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> None:

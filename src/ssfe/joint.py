@@ -17,6 +17,12 @@ from torch.nn import functional as F
 Reading = Literal["aggregated", "single", "marginal", "distilled"]
 
 
+_NO_TENSOR = (
+    "in training mode an enhanced network returns joint logits. Class logits (B, N) are output.class_logits(); the "
+    "loss is ssfe.JointLoss()(output, labels)"
+)
+
+
 class JointLogits(NamedTuple):
     """What an enhanced network returns in training mode: joint logits that carry their views.
 
@@ -33,10 +39,12 @@ class JointLogits(NamedTuple):
     distilled: Tensor | None = None
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
-            f"JointLogits has no {name!r}: in training mode an enhanced network returns joint logits. Class logits "
-            "(B, N) are output.class_logits(); the loss is ssfe.JointLoss()(output, labels)"
-        )
+        raise AttributeError(f"JointLogits has no {name!r}: {_NO_TENSOR}")
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # Called by torch for its functions on tensors: F.cross_entropy(output, labels) is the most typical mistake.
+        raise TypeError(f"{getattr(func, '__name__', func)} does not take JointLogits: {_NO_TENSOR}")
 
     def class_logits(self, reading: Reading = "aggregated") -> Tensor:
         """Class logits (B, N), for accuracy and logging while training.

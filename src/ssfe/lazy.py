@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,6 +44,10 @@ class LazyJointLogits(NamedTuple):
     views: Tensor
     distilled: Tensor | None = None
     gradient_scale: float = 1.0
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return JointLogits.__torch_function__(func, types, args, kwargs)
 
     @property
     def num_classes(self) -> int:

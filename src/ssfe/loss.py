@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -10,6 +11,15 @@ from torch.nn import functional as F
 
 from ssfe.joint import JointLogits, at_least_float32, joint_cross_entropy
 from ssfe.lazy import LazyJointLogits
+
+_PLAIN_AT_FIRST, _PLAIN_LATER = 2, 10
+"""Calls with class logits in a row that are one too many."""
+
+_TRAINS_PLAIN = (
+    "JointLoss gets class logits (B, N) with gradients, and no joint logits: the network is not enhanced, or it is in "
+    "evaluation mode, so that it trains as with ordinary cross-entropy. Call ssfe.enhance(model) before training, and "
+    "model.train() after evaluating"
+)
 
 
 class JointLoss(nn.Module):
@@ -21,7 +31,8 @@ class JointLoss(nn.Module):
     (arXiv 1910.05872, eq. 5 with beta = 1): ``KL(softmax(aggregated).detach() || head) + CE(head, y)``.
 
     In evaluation mode the network returns (B, N) logits, and the loss is ordinary cross-entropy: one criterion serves
-    both, and the stock network too.
+    both, and the stock network too. Class logits that carry gradients, call after call, are warned of once: they train
+    without the method.
 
     Args:
         label_smoothing: in [0, 1), applied to the class half of the joint label.
@@ -29,15 +40,20 @@ class JointLoss(nn.Module):
             step: reading it on an accelerator would stall every step.
 
     Raises:
-        ValueError: if ``label_smoothing`` is outside [0, 1).
+        TypeError, ValueError: if ``label_smoothing`` is no number, or outside [0, 1).
     """
 
     def __init__(self, label_smoothing: float = 0.0, *, check_finite: bool = True) -> None:
         super().__init__()
+        if not isinstance(label_smoothing, int | float):
+            raise TypeError(
+                f"label_smoothing is a number, not {type(label_smoothing).__name__}; class weights are not offered"
+            )
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing={label_smoothing} must lie in [0, 1)")
         self.label_smoothing = label_smoothing
         self.check_finite = check_finite
+        self._joint_seen, self._plain_since = False, 0
 
     def forward(self, output: JointLogits | LazyJointLogits | Tensor, labels: Tensor) -> Tensor:
         """The scalar loss, averaged over images and views.
@@ -54,6 +70,10 @@ class JointLoss(nn.Module):
                 stall every step).
             FloatingPointError: if the loss is not finite; see ``check_finite``.
         """
+        if not isinstance(labels, Tensor):
+            what = type(labels).__name__
+            raise TypeError(f"labels are a tensor of class indices (B,) or probabilities (B, N), not {what}")
+        self._watch(output)
         if isinstance(output, JointLogits):
             batch, _, classes, _ = output.logits.shape
         elif isinstance(output, LazyJointLogits):
@@ -61,14 +81,26 @@ class JointLoss(nn.Module):
         elif isinstance(output, Tensor):
             batch, classes = _check_class_logits(output, labels)
         else:
+            several = "; of several outputs, add up the loss of each" if isinstance(output, tuple | list | dict) else ""
             raise TypeError(
-                f"JointLoss takes an enhanced network's output or (B, N) logits, not {type(output).__name__}"
+                f"JointLoss takes an enhanced network's output or (B, N) logits, not {type(output).__name__}{several}"
             )
         labels = _check_labels(labels, batch, classes)
         loss = self._loss(output, labels)
         if self.check_finite and _readable(loss) and not loss.detach().isfinite():
             raise FloatingPointError(_not_finite(loss.detach(), output))
         return loss
+
+    def _watch(self, output: JointLogits | LazyJointLogits | Tensor) -> None:
+        """Warn where training goes on without joint logits; auxiliary logits may come between them."""
+        if torch.compiler.is_compiling():
+            return
+        if not isinstance(output, Tensor):
+            self._joint_seen, self._plain_since = True, 0
+        elif output.requires_grad:
+            self._plain_since += 1
+            if self._plain_since == (_PLAIN_LATER if self._joint_seen else _PLAIN_AT_FIRST):
+                warnings.warn(_TRAINS_PLAIN, stacklevel=4)
 
     def _loss(self, output: JointLogits | LazyJointLogits | Tensor, labels: Tensor) -> Tensor:
         if isinstance(output, Tensor):

@@ -46,7 +46,9 @@ def find_classifiers(network: nn.Module, name: str | Sequence[str] | None = None
     # The last one registered: a network may call a hidden layer fc and its classifier classifier.
     for attribute, head in reversed(list(network.named_children())):
         if attribute in _HEADS and _linears(head):
-            return _last_linears(network, [(attribute, head)], classes)
+            found = _last_linears(network, [(attribute, head)], classes)
+            _check_last(network, *found[0], classes)
+            return found
     leaves = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
     if leaves and _linears(leaves[-1]):
         return _last_linears(network, [("the last layer", leaves[-1])], classes)
@@ -180,6 +182,18 @@ def _last_linears(
             )
         found |= [(name, module) for name, module in network.named_modules() if module is fitting[-1]]
     return list(found.items())
+
+
+def _check_last(network: nn.Module, name: str, layer: nn.Module, classes: int | None) -> None:
+    """Check that no linear layer comes after the one that was taken for its name."""
+    order = list(network.named_modules())
+    after = order[[module for _, module in order].index(layer) + 1 :]
+    rivals = [key for key, module in after if _linears(module) == [module] and classes in (None, _outputs(module))]
+    if rivals:
+        raise ValueError(
+            f"which is the classifier of {type(network).__name__}, {name!r} or {' or '.join(map(repr, rivals[-2:]))}? "
+            f"Name it: enhance(model, classifier={rivals[-1]!r})"
+        )
 
 
 def _candidates(network: nn.Module) -> str:

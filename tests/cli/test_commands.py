@@ -110,7 +110,7 @@ def test_without_the_labs_packages_it_says_what_to_install() -> None:
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
     assert ended.returncode == 2
     assert ended.stderr.startswith("ssfe: ")
-    assert ended.stderr.endswith('is not installed; the command needs: pip install "ssfe[lab]"\n')
+    assert ended.stderr.endswith('is not installed; the command needs: pip install ".[lab]" in the clone of ssfe\n')
     assert ended.stderr.count("\n") == 1
 
 

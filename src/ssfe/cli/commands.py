@@ -13,7 +13,6 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
-from ssfe import __version__
 from ssfe.cli.arguments import normalise
 from ssfe.cli.compare import compare_parser, run_compare
 from ssfe.cli.cost import cost_parser, run_cost
@@ -32,31 +31,12 @@ from ssfe.lab.run.predict import predict
 from ssfe.lab.run.train import resume, train
 from ssfe.lab.training.interrupt import Interrupted
 
-HELP = f"""ssfe {__version__}: Self-supervised Feature Enhancement for image classifiers.
-
-  ssfe train [DATA]               train a classifier; without DATA, on embedded digits, in a minute
-  ssfe compare [DATA]             train methods side by side, over seeds, and tell what differs
-  ssfe evaluate RUN [DATA]        measure a trained model
-  ssfe predict RUN IMAGES ...     classify images with it
-  ssfe export RUN --format NAME   write it as safetensors, torch-export, onnx or hf (a Hugging Face folder)
-  ssfe report FOLDER              show a run or a comparison as one HTML file
-  ssfe taps MODEL                 list where a network's features can be disturbed, and at what cost
-  ssfe cost [MODEL]               measure what training costs: plain, ssfe, SLA
-
-Each has --help.
-"""
 _LONGEST = 600
 """Characters of an error message."""
 
 
 def run(arguments: list[str]) -> int:
-    """Run a subcommand; see :func:`ssfe.cli.main` for the exit status."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(HELP, end="")
-        return 0
-    if arguments[0] == "--version":
-        print(f"ssfe {__version__}")
-        return 0
+    """Run a subcommand of :data:`~ssfe.cli.help.COMMANDS`; see :func:`ssfe.cli.main` for the exit status."""
     try:
         return _subcommand(arguments[0], arguments[1:])
     except UserError as error:
@@ -72,8 +52,6 @@ def run(arguments: list[str]) -> int:
 
 def _subcommand(name: str, rest: list[str]) -> int:
     parsers = {**PARSERS, "compare": compare_parser, "export": export_parser, "taps": taps_parser, "cost": cost_parser}
-    if name not in parsers:
-        raise UserError(f"unknown command {name!r}: use one of {', '.join(parsers)}")
     parser = parsers[name]()
     parsed: dict[str, Any]
     if name == "compare":

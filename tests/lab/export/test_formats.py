@@ -109,7 +109,7 @@ def test_graphs_of_a_network_that_keeps_channels_last(ship_random: Any, tmp_path
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name.startswith("onnxs") else object())
-    with pytest.raises(UserError, match=r'onnx needs onnxscript, of the extra export: pip install "ssfe\[export\]"'):
+    with pytest.raises(UserError, match=r'onnx needs onnxscript, of the extra export: pip install "\.\[export\]"'):
         find_format("onnx")
     assert find_format("hf") is FORMATS["hf"]
 

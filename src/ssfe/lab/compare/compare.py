@@ -168,6 +168,8 @@ def _claim(output: Path, options: TrainOptions, budget: str) -> None:
                     "continue it, or another --output"
                 )
         return
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output} is not empty and holds no comparison: choose another --output")
     output.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda unfinished: unfinished.write_text(yaml.safe_dump(asked, sort_keys=False)))
 

@@ -66,5 +66,7 @@ def find_format(name: str) -> Format:
         raise UserError(f"format={name} is not one of {', '.join(FORMATS)}")
     missing = [package for package in FORMATS[name].packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise UserError(f'{name} needs {" and ".join(missing)}, of the extra export: pip install "ssfe[export]"')
+        raise UserError(
+            f'{name} needs {" and ".join(missing)}, of the extra export: pip install ".[export]" in the clone of ssfe'
+        )
     return FORMATS[name]

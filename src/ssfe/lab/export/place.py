@@ -12,6 +12,7 @@ import safetensors
 
 from ssfe.lab.errors import UserError
 from ssfe.lab.export.shipment import MARK
+from ssfe.lab.run.folder import give_usual_mode
 
 
 def check_free(path: Path, *, folder: bool) -> None:
@@ -57,6 +58,8 @@ def staged(path: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=".ssfe-", dir=path.parent) as hidden:
             made = Path(hidden) / path.name
             yield made
+            for file in filter(Path.is_file, Path(hidden).rglob("*")):
+                give_usual_mode(file)
             if made.is_dir():
                 path.mkdir(exist_ok=True)
                 move = {file: path / file.name for file in made.iterdir()}

@@ -13,6 +13,7 @@ checkpoints/       last.ckpt, from which --resume continues, and images.json, wh
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,6 +171,14 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     unfinished = path.with_name(path.name + ".unfinished")
     try:
         write(unfinished)
+        give_usual_mode(unfinished)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def give_usual_mode(path: Path) -> None:
+    """The permissions of any new file: safetensors makes files that their owner alone may read."""
+    mask = os.umask(0)  # it cannot be read otherwise
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
