@@ -21,9 +21,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.studies import STUDIES, Study
+from benchmarks.studies import PACED, STUDIES, Study
 from ssfe.lab.compare.markdown import LEGEND, calibration_table, pairs_tables, table
 from ssfe.lab.compare.summary import Row, summarise
+
+SHOWN = ("plain", "ssfe", "discard", "multitask", "dropout", "sla", "ssfe+sla", *PACED.split(","))
+"""Methods in the README's tables: as they are by default, and the controls. Variants are in docs/evidence.md."""
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = ROOT / "README.md"
@@ -67,13 +70,13 @@ def progress(study: Study, content: dict[str, Any]) -> str:
 
 
 def tables(content: dict[str, Any], everything: bool) -> str:
-    """The tables of each network: all readings and the methods against each other for ``everything``, else the
-    shipped readings against plain training."""
+    """The tables of each network: all methods and readings, and the methods against each other, for ``everything``;
+    else the shipped readings of :data:`SHOWN` against plain training."""
     found = rows(content)
     models = list(dict.fromkeys(row.model for row in found))
     parts = []
     for model in models:
-        own = [row for row in found if row.model == model]
+        own = [row for row in found if row.model == model and (everything or row.method in SHOWN)]
         shipped = [row for row in own if row.shipped]
         parts += [f"{model}:"] if len(models) > 1 else []
         parts += [table(own if everything else shipped), calibration_table(shipped)]

@@ -121,7 +121,7 @@ class OwnCriterion(Classifier):
     [
         (EarlyParameters, Enhance(), RuntimeError, "the optimizer lacks the joint classifier: take the parameters in"),
         (LateNetwork, Enhance(), AttributeError, "LateNetwork has no attribute 'model' when training is set up"),
-        (Classifier, Enhance(criterion="loss"), AttributeError, "has no attribute 'loss'.*pass criterion=None"),
+        (Classifier, Enhance(criterion="loss"), AttributeError, "has no attribute 'loss'.*needs criterion=None"),
         (OwnCriterion, Enhance(), TypeError, "cannot make a JointLoss of NLLLoss"),
         (Classifier, Enhance(model="forward"), TypeError, "Classifier.forward is method, not a network"),
     ],

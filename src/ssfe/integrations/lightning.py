@@ -69,6 +69,7 @@ class Enhance(pl.Callback):
             return getattr(pl_module, name)
         raise AttributeError(
             f"{type(pl_module).__name__} has no attribute {name!r} when training is set up: name it with "
-            f"Enhance(model=..., criterion=...), make it in __init__ and not later, or, if the module's own code uses "
-            "ssfe.JointLoss, pass criterion=None"
+            f"Enhance(model=..., criterion=...), make it in __init__ and not later. A training_step that calls "
+            "F.cross_entropy itself needs self.criterion = nn.CrossEntropyLoss() and to call that; one that calls "
+            "ssfe.JointLoss needs criterion=None"
         )
