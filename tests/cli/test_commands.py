@@ -103,6 +103,7 @@ def test_without_the_labs_packages_it_says_what_to_install() -> None:
                     raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
         sys.meta_path.insert(0, Missing())
+        sys.argv = ["ssfe", "train"]
         from ssfe.cli import main
 
         sys.exit(main())
@@ -141,3 +142,18 @@ def test_ctrl_c_while_the_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssfe.lab.run.train.load_data", interrupted)
     ended = command.ssfe("train")
     assert (ended.code, ended.err) == (130, "ssfe: stopped\n")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], [], ["--version"], ["trane"]])
+def test_what_needs_no_library_waits_for_none(arguments: list[str]) -> None:
+    script = f"""
+        import sys
+        from ssfe.cli import main
+        sys.argv = ["ssfe", *{arguments}]
+        status = main()
+        assert not {{"lightning", "timm", "torchvision"}} & set(sys.modules)
+        sys.exit(status)
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
+    assert ended.returncode == (2 if arguments == ["trane"] else 0), ended.stderr
+    assert "unknown command 'trane'" in ended.stderr if arguments == ["trane"] else ended.stdout.startswith("ssfe 0.")

@@ -64,6 +64,13 @@ def test_failures_are_reported_and_a_second_run_only_does_what_is_left(tmp_path:
         )
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("of a run")
+    with pytest.raises(UserError, match=r"is not empty and holds no comparison: choose another --output"):
+        run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
 def test_ctrl_c_stops_the_cells_and_the_same_call_continues(tmp_path: Path) -> None:
     said: list[str] = []
 

@@ -63,3 +63,10 @@ def test_reading_yaml(tmp_path: Path) -> None:
         read_yaml(path)
     path.write_text("a: 1\n")
     assert read_yaml(path) == {"a": 1}
+
+
+def test_files_have_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    """safetensors makes files for their owner alone."""
+    (tmp_path / "usual").touch()
+    write_whole(tmp_path / "whole", lambda path: path.touch(mode=0o600))
+    assert (tmp_path / "whole").stat().st_mode == (tmp_path / "usual").stat().st_mode
