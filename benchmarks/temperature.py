@@ -2,15 +2,19 @@
 
     python -m benchmarks.temperature FOLDER ...
 
-Adds ``temperature_scaled`` to the result.json of every finished cell that has its model and lacks it; the comparison's
-own command then writes results.json and the tables anew.
+Adds ``temperature_scaled`` to the result.json of every finished cell that has its model and lacks it, and writes
+results.json and results.md anew.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
+from ssfe.lab.compare.compare import write_summary
+from ssfe.lab.compare.summary import summarise
+from ssfe.lab.config import TrainOptions
 from ssfe.lab.data import DataSplits
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.model_file import load_shipped
@@ -33,7 +37,19 @@ def main(folders: list[str]) -> int:
         found = scaled(experiment, load_shipped(cell)[0].to(device), device)
         cell.write_result({**cell.read_result(), "temperature_scaled": found})
         print(f"{path.name}: {found}", flush=True)
+    for folder in map(Path, folders):
+        summarise_anew(folder)
     return 0
+
+
+def summarise_anew(folder: Path) -> None:
+    """The comparison's summary from its cells as they are now."""
+    content = json.loads((folder / "results.json").read_text())
+    kept = [{"label": cell["label"], "folder": cell["folder"]} for cell in content["cells"]]
+    cells = [{**RunFolder(folder / own["folder"]).read_result(), **own} for own in kept]
+    ratios = content["step_ratios"]
+    options = TrainOptions.from_flat(content["options"])
+    write_summary(folder, options, content["budget"], ratios, cells, content["failures"], summarise(cells, ratios))
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def compare(
     failures += run_cells([cell for cell in cells if cell not in untimed], jobs, say)
     results = _with_earlier(cells, output)
     rows = summarise(results, ratios)
-    _write(output, resolved, budget, ratios, results, _failed(cells, failures, results, output), rows)
+    write_summary(output, resolved, budget, ratios, results, _failed(cells, failures, results, output), rows)
     return Comparison(output, rows, failures)
 
 
@@ -174,7 +174,7 @@ def _claim(output: Path, options: TrainOptions, budget: str) -> None:
     write_whole(path, lambda unfinished: unfinished.write_text(yaml.safe_dump(asked, sort_keys=False)))
 
 
-def _write(
+def write_summary(
     output: Path,
     options: TrainOptions,
     budget: str,
@@ -183,6 +183,7 @@ def _write(
     failures: list[dict[str, str]],
     rows: list[Row],
 ) -> None:
+    """results.json and results.md, from the finished cells."""
     failed = [f"{failure['cell']}: {failure['reason']}" for failure in failures]
     content = {
         "data": options.data,
