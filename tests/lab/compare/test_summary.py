@@ -160,7 +160,7 @@ def test_methods_against_each_other_on_shared_seeds() -> None:
     text = markdown(summarise(cells), cells, "digits")
     assert "| sla | +10.00 [n=1] |  |" in text
     assert "| discard |  |  |" in text
-    assert "different numbers of seeds (plain 1, ssfe 1, sla 1, discard 2)" in text
+    assert "different numbers of seeds (2 of discard; 1 of plain, ssfe, sla)" in text
     assert "row minus column" not in markdown(summarise(cells[:2]), cells[:2], "digits")
 
 

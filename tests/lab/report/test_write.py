@@ -139,7 +139,7 @@ def test_methods_with_fewer_seeds_are_told_apart(finished_comparison: Path, copy
     (folder / "results.json").write_text(json.dumps(content))
     page = written(folder)
     assert "1 to 2 seeds" in str(page.texts)
-    assert "different numbers of seeds (plain 2, ssfe 2, sla 1)" in page.text("Results")
+    assert "different numbers of seeds (2 of plain, ssfe; 1 of sla)" in page.text("Results")
     made = page.text("How this was made")
     assert "--methods plain,ssfe --models cifar_resnet20 --seeds 2" in made
     assert "--methods sla --models cifar_resnet20 --seeds 1" in made

@@ -81,7 +81,10 @@ def uneven_seeds(rows: Sequence[Row]) -> str:
     counts = {row.method: row.top1.count for row in rows if row.shipped}
     if len(set(counts.values())) < 2:
         return ""
-    told = ", ".join(f"{method} {count}" for method, count in counts.items())
+    told = "; ".join(
+        f"{count} of {', '.join(method for method in counts if counts[method] == count)}"
+        for count in sorted(set(counts.values()), reverse=True)
+    )
     return (
         f"The methods have different numbers of seeds ({told}): do not set their rows against each other, but "
         "compare two methods on the seeds that both have, as the table of pairs does."
