@@ -185,10 +185,10 @@ def _last_linears(
 
 
 def _check_last(network: nn.Module, name: str, layer: nn.Module, classes: int | None) -> None:
-    """Check that no linear layer comes after the one that was taken for its name."""
+    """Check that no Linear comes after the layer that was taken for its name."""
     order = list(network.named_modules())
     after = order[[module for _, module in order].index(layer) + 1 :]
-    rivals = [key for key, module in after if _linears(module) == [module] and classes in (None, _outputs(module))]
+    rivals = [key for key, module in after if isinstance(module, nn.Linear) and classes in (None, _outputs(module))]
     if rivals:
         raise ValueError(
             f"which is the classifier of {type(network).__name__}, {name!r} or {' or '.join(map(repr, rivals[-2:]))}? "

@@ -10,23 +10,33 @@ from types import ModuleType
 
 import command
 import pytest
-from command import SMALL, complaint, read_json, succeed
+from command import SMALL, read_json, succeed
 
 import ssfe
 import ssfe.cli
 
 
-def test_help_and_version() -> None:
+def at_once(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["ssfe", *arguments])
+    return ssfe.cli.main()
+
+
+def test_help_and_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("train", "evaluate", "predict", "report", "compare", "export", "taps", "cost")
     for arguments in ([], ["-h"], ["--help"]):
-        shown = succeed(*arguments).out
-        names = ("train", "evaluate", "predict", "report", "compare", "export", "taps", "cost")
+        assert at_once(monkeypatch, *arguments) == 0
+        shown = capsys.readouterr().out
         assert all(f"ssfe {name}" in shown for name in names)
-    assert succeed("--version").out == f"ssfe {ssfe.__version__}\n"
+    assert at_once(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"ssfe {ssfe.__version__}\n"
 
 
-def test_an_unknown_command_names_the_known() -> None:
-    known = "train, evaluate, predict, report, compare, export, taps, cost"
-    assert complaint("trian").endswith(f"'trian': use one of {known}")
+def test_an_unknown_command_names_the_known(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert at_once(monkeypatch, "trian") == 2
+    known = "train, compare, evaluate, predict, export, report, taps, cost"
+    assert capsys.readouterr().err == f"ssfe: unknown command 'trian': use one of {known}\n"
 
 
 def test_train_says_what_it_does_and_what_came_out(elsewhere: Path) -> None:
@@ -132,7 +142,7 @@ def test_ctrl_c_while_the_packages_load_shows_no_traceback(monkeypatch: pytest.M
             raise KeyboardInterrupt
 
     monkeypatch.setitem(sys.modules, "ssfe.cli.commands", Loading("ssfe.cli.commands"))
-    assert ssfe.cli.main() == 130
+    assert at_once(monkeypatch, "train") == 130
 
 
 def test_ctrl_c_while_the_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
