@@ -129,8 +129,9 @@ def test_training_without_joint_logits_is_warned_of() -> None:
     loss = JointLoss()
     loss(plain.detach(), labels)
     loss(plain, labels)
-    with pytest.warns(UserWarning, match="not enhanced, or it is in evaluation mode"):
+    with pytest.warns(UserWarning, match="not enhanced, or it is in evaluation mode") as seen:
         loss(plain, labels)
+    assert seen[0].filename == __file__, "it points at the caller"
     loss(plain, labels)  # once is enough
     joint = output(torch.float32)
     for _ in range(20):  # auxiliary logits beside joint ones

@@ -131,8 +131,8 @@ class JointClassifier(nn.Module):
         weight = stock.weight.detach().flatten(1)
         bias = stock.bias is not None
         # Made without values, which are copies: initialising would take time and advance the generator.
-        joint = cls(weight.shape[1], weight.shape[0], transform, bias=bias, conv=conv, device="meta", **options)
-        joint.to_empty(device=weight.device).to(weight.dtype)
+        made: dict[str, Any] = {"bias": bias, "conv": conv, "device": "meta", "dtype": weight.dtype}
+        joint = cls(weight.shape[1], weight.shape[0], transform, **made, **options).to_empty(device=weight.device)
         joint._stock = (copy.deepcopy(stock).to("meta"),)
         joint._copy_rows(weight, stock.bias)
         joint._learns_like(stock)

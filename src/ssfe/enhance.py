@@ -92,7 +92,8 @@ def enhance(
         The same network object.
 
     Raises:
-        TypeError: for a compiled or wrapped network, or a classifier that is not a plain linear layer.
+        TypeError: for a compiled or wrapped network, or a classifier that is not a plain linear layer, has hooks or
+            shares its parameters.
         ValueError: for a network already enhanced or without a recognisable classifier, for a tap that cannot be, and
             for impossible options. The network is left as it was.
     """

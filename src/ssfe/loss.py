@@ -73,7 +73,6 @@ class JointLoss(nn.Module):
         if not isinstance(labels, Tensor):
             what = type(labels).__name__
             raise TypeError(f"labels are a tensor of class indices (B,) or probabilities (B, N), not {what}")
-        self._watch(output)
         if isinstance(output, JointLogits):
             batch, _, classes, _ = output.logits.shape
         elif isinstance(output, LazyJointLogits):
@@ -86,6 +85,7 @@ class JointLoss(nn.Module):
                 f"JointLoss takes an enhanced network's output or (B, N) logits, not {type(output).__name__}{several}"
             )
         labels = _check_labels(labels, batch, classes)
+        self._watch(output)
         loss = self._loss(output, labels)
         if self.check_finite and _readable(loss) and not loss.detach().isfinite():
             raise FloatingPointError(_not_finite(loss.detach(), output))
@@ -100,7 +100,7 @@ class JointLoss(nn.Module):
         elif output.requires_grad:
             self._plain_since += 1
             if self._plain_since == (_PLAIN_LATER if self._joint_seen else _PLAIN_AT_FIRST):
-                warnings.warn(_TRAINS_PLAIN, stacklevel=4)
+                warnings.warn(_TRAINS_PLAIN, stacklevel=6)  # where the loss was called
 
     def _loss(self, output: JointLogits | LazyJointLogits | Tensor, labels: Tensor) -> Tensor:
         if isinstance(output, Tensor):

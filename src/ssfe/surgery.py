@@ -28,7 +28,8 @@ def find_classifiers(network: nn.Module, name: str | Sequence[str] | None = None
         Their qualified names and the layers, each once.
 
     Raises:
-        ValueError: if there is none, naming what was looked for and what would do.
+        ValueError: if there is none, naming what was looked for and what would do; if a Linear comes after the one that
+            was found by its attribute.
     """
     if name is not None:
         modules = dict(network.named_modules())
@@ -90,7 +91,7 @@ def check_linear(layer: nn.Module) -> None:
     """Check that a layer is a Linear or 1x1 Conv2d that computes just that, so that rows can be copied and folded.
 
     Raises:
-        TypeError: naming what it is instead.
+        TypeError: naming what it is instead, or that it has hooks.
     """
     if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
         raise TypeError(f"{type(layer).__name__} has no weights yet: run the network once before enhancing it")
