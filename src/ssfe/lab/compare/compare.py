@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 
@@ -15,7 +15,7 @@ from ssfe.lab.compare.cells import Cell, cell_name, plan_cells
 from ssfe.lab.compare.entries import Entry, read_entries
 from ssfe.lab.compare.markdown import markdown
 from ssfe.lab.compare.runner import Failure, run_cells
-from ssfe.lab.compare.summary import BASELINE, Row, summarise
+from ssfe.lab.compare.summary import BASELINE, Row, Run, summarise
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.methods import make_method
@@ -86,33 +86,32 @@ def compare(
         Failure(cell, "its step could not be timed, so how many epochs it may have is unknown") for cell in untimed
     ]
     failures += run_cells([cell for cell in cells if cell not in untimed], jobs, say)
-    results = _with_earlier(cells, output)
+    path = output / "results.json"
+    earlier = json.loads(path.read_text()) if path.exists() else {"cells": [], "failures": []}
+    results = _with_earlier(cells, output, earlier["cells"])
     rows = summarise(results, ratios)
-    write_summary(output, resolved, budget, ratios, results, _failed(cells, failures, results, output), rows)
+    failed = _failed(cells, failures, results, earlier["failures"])
+    write_summary(output, resolved, budget, ratios, results, failed, rows)
     return Comparison(output, rows, failures)
 
 
 def _failed(
-    cells: Sequence[Cell], failures: Sequence[Failure], results: Sequence[dict[str, Any]], output: Path
+    cells: Sequence[Cell], failures: Sequence[Failure], results: Sequence[Run], earlier: Sequence[dict[str, str]]
 ) -> list[dict[str, str]]:
     """The cells that failed now, and those that failed in an earlier call and were not run again."""
-    path = output / "results.json"
-    earlier = json.loads(path.read_text())["failures"] if path.exists() else []
     settled = {cell.name for cell in cells} | {cell_name(r["model"], r["label"], r["seed"]) for r in results}
     kept = [failure for failure in earlier if failure["cell"] not in settled]
     return kept + [{"cell": failure.cell.name, "reason": failure.reason} for failure in failures]
 
 
-def _with_earlier(cells: Sequence[Cell], output: Path) -> list[dict[str, Any]]:
+def _with_earlier(cells: Sequence[Cell], output: Path, earlier: Sequence[Run]) -> list[Run]:
     """The results of the finished cells, and of those that an earlier call added to this comparison; plain first."""
     results = {
         str(cell.folder.path.relative_to(output)): {**cell.folder.read_result(), "label": cell.label}
         for cell in cells
         if cell.finished
     }
-    path = output / "results.json"
-    earlier = json.loads(path.read_text())["cells"] if path.exists() else []
-    merged = {result.pop("folder"): result for result in earlier} | results
+    merged = {result["folder"]: result for result in earlier} | results
     ordered = sorted(merged.items(), key=lambda item: item[1]["label"] != BASELINE)
     return [{**result, "folder": folder} for folder, result in ordered]
 
@@ -179,7 +178,7 @@ def write_summary(
     options: TrainOptions,
     budget: str,
     ratios: Ratios,
-    results: list[dict[str, Any]],
+    results: list[Run],
     failures: list[dict[str, str]],
     rows: list[Row],
 ) -> None:

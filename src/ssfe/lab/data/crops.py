@@ -37,15 +37,13 @@ class CropFlip:
             uint8 (B, C, S, S).
         """
         batch, _, height, width = images.shape
-        place = [torch.arange(length, device=images.device) for length in (batch, height, width)]
+        image, row, column = (torch.arange(length, device=images.device) for length in (batch, height, width))
         top, left = (draws[:, :2] * (2 * self.padding + 1)).long().T[..., None]
-        rows = top + place[1]
-        columns = left + place[2]
+        rows = top + row
+        columns = left + column
         if self.flip:
             columns = torch.where(draws[:, 2:] < 0.5, columns.flip(1), columns)
         padded = F.pad(images, (self.padding,) * 4)
         # Indices on either side of a slice: the batch and the place come first, the channels last.
-        views = padded[
-            torch.arange(batch, device=images.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]
-        ]
+        views = padded[image[:, None, None], :, rows[:, :, None], columns[:, None, :]]
         return views.permute(0, 3, 1, 2)

@@ -6,13 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from ssfe.lab.compare.markdown import (
-    CALIBRATION_HEADER,
-    HEADER,
-    calibration_cells,
-    table_cells,
-    uneven_seeds,
-)
+from ssfe.lab.compare.markdown import CALIBRATION_HEADER, HEADER, calibration_cells, table_cells, uneven_seeds
 from ssfe.lab.compare.pairs import CAPTION, method_pairs, pair_cells
 from ssfe.lab.compare.summary import BASELINE, Row, Run, summarise
 from ssfe.lab.report.charts.palette import styles

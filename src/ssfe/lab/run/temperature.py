@@ -28,8 +28,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The T that minimises the NLL of ``logits / T``, within 1/20 and 20.
 
     Args:
-        logits: (T, N), of images that the network was not trained on.
-        labels: (T,) int64.
+        logits: (B, N), of images that the network was not trained on.
+        labels: (B,) int64.
     """
 
     def nll(log_temperature: float) -> float:

@@ -52,8 +52,8 @@ class TrainImages(Dataset[Loaded]):
 
 
 class CroppedImages(Dataset[Loaded]):
-    """Training images in memory, cropped and flipped a batch at a time, on the device that trains: a GPU takes a
-    hundredth of the time that a CPU core takes.
+    """Training images in memory, cropped and flipped a batch at a time, on the device that trains: a GPU would wait
+    for a CPU core to do it.
     """
 
     def __init__(self, split: ArrayImages, prepare: Transform, augment: CropFlip, seed: int) -> None:
