@@ -61,7 +61,8 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
             _add(table, explained + (" (shipped)" if ours else ""), result["test"][name], bold=ours)
     console.print()
     console.print(table)
-    if scaled := result.get("temperature_scaled"):
+    scaled = result.get("temperature_scaled")
+    if scaled is not None and scaled["temperature"] != 1:  # 1: all validation images right, which says nothing
         console.print(
             f"With logits divided by {scaled['temperature']:.2f} (temperature scaling, from the validation images): "
             f"NLL {scaled['nll']:.3f}, ECE {scaled['ece']:.3f}"
