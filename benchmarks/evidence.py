@@ -18,15 +18,29 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.studies import PACED, STUDIES, Study
-from ssfe.lab.compare.markdown import LEGEND, calibration_table, pairs_tables, table
+from ssfe.lab.compare.markdown import (
+    CALIBRATION_HEADER,
+    HEADER,
+    LEGEND,
+    calibration_cells,
+    calibration_table,
+    markdown_table,
+    pairs_tables,
+    table,
+    table_cells,
+)
 from ssfe.lab.compare.summary import Row, summarise
 
 SHOWN = ("plain", "ssfe", "discard", "multitask", "dropout", "sla", "ssfe+sla", *PACED.split(","))
 """Methods in the README's tables: as they are by default, and the controls. Variants are in docs/evidence.md."""
+
+BRIEF = ("method", "seeds", "top-1 %", "vs plain", "p (Holm)", "NLL", "ECE", "ECE at T", "step")
+"""Columns of the README's tables; docs/evidence.md has them all."""
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = ROOT / "README.md"
@@ -69,19 +83,30 @@ def progress(study: Study, content: dict[str, Any]) -> str:
     return "" if done >= of else f", {done} of {of} cells so far"
 
 
-def tables(content: dict[str, Any], everything: bool) -> str:
-    """The tables of each network: all methods and readings, and the methods against each other, for ``everything``;
-    else the shipped readings of :data:`SHOWN` against plain training."""
+def brief(own: list[Row]) -> str:
+    """One narrow table: the shipped readings of :data:`SHOWN`."""
+    lines = []
+    for row in own:
+        if row.shipped and row.method in SHOWN:
+            calibration = dict(zip(CALIBRATION_HEADER, calibration_cells(row), strict=True))
+            cells = calibration | dict(zip(HEADER, table_cells(row), strict=True))
+            lines.append([cells[name] for name in BRIEF])
+    return markdown_table(BRIEF, lines)
+
+
+def full(own: list[Row], content: dict[str, Any]) -> str:
+    """All methods and readings, and the methods against each other."""
+    shipped = [row for row in own if row.shipped]
+    parts = [table(own), calibration_table(shipped), pairs_tables(content["cells"], own[0].model)]
+    return "\n\n".join(filter(None, parts))
+
+
+def tables(content: dict[str, Any], draw: Callable[[list[Row]], str]) -> str:
+    """What ``draw`` makes of the rows of each network, under its name if there are several."""
     found = rows(content)
     models = list(dict.fromkeys(row.model for row in found))
-    parts = []
-    for model in models:
-        own = [row for row in found if row.model == model and (everything or row.method in SHOWN)]
-        shipped = [row for row in own if row.shipped]
-        parts += [f"{model}:"] if len(models) > 1 else []
-        parts += [table(own if everything else shipped), calibration_table(shipped)]
-        parts += [pairs_tables(content["cells"], model)] if everything else []
-    return "\n\n".join(filter(None, parts))
+    drawn = {model: draw([row for row in found if row.model == model]) for model in models}
+    return "\n\n".join(f"{model}:\n\n{text}" if len(models) > 1 else text for model, text in drawn.items())
 
 
 def short(study: Study) -> str:
@@ -90,7 +115,7 @@ def short(study: Study) -> str:
     if content is None:
         return ""
     about = f"{machine(content)}{progress(study, content)}"
-    return f"**{study.title}** ({about})\n\n{tables(content, everything=False)}\n"
+    return f"**{study.title}** ({about})\n\n{tables(content, brief)}\n"
 
 
 def long(study: Study) -> str:
@@ -101,7 +126,7 @@ def long(study: Study) -> str:
     if content is None:
         return f"{head}\nNot run yet ({study.hardware}).\n"
     about = f"{machine(content)}{progress(study, content)}. Cells: `{study.output}/results.json`."
-    return f"{head}\n{tables(content, everything=True)}\n\n{about}\n"
+    return f"{head}\n{tables(content, lambda own: full(own, content))}\n\n{about}\n"
 
 
 def replaced(text: str, block: str) -> str:

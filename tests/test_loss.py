@@ -68,7 +68,7 @@ def test_low_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     joint = output(dtype, distilled=True)
     assert joint.distilled is not None
     exact = JointLogits(joint.logits.float(), joint.views, joint.distilled.float())
-    for labels in (torch.randint(5, (4,)), torch.rand(4, 5), torch.rand(4, 5).to(dtype)):
+    for labels in (torch.randint(5, (4,)), torch.rand(4, 5).softmax(1), torch.rand(4, 5).softmax(1).to(dtype)):
         loss = JointLoss(0.1)(joint, labels)
         assert loss.dtype == torch.float32
         # The teacher is a mean of low-precision logits.
@@ -85,6 +85,11 @@ def test_low_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
         (torch.zeros(4, 1, dtype=torch.long), r"indices must be of shape \(4,\), not \(4, 1\)"),
         (torch.rand(4, 6), r"probabilities must be of shape \(4, 5\), not \(4, 6\)"),
         (-torch.rand(4, 5), "probabilities must not be negative, and one is -"),
+        (
+            torch.tensor([[1.0, 1, 0, 0, 0]] + [[1.0, 0, 0, 0, 0]] * 3),
+            r"those of 1 of 4 do not \(one adds up to 2\): .*multi-label",
+        ),
+        (torch.zeros(4, 5), r"those of 4 of 4 do not \(one adds up to 0\)"),
         (torch.ones(4, dtype=torch.bool), "not booleans"),
         (F.one_hot(torch.arange(4), 5), r"indices must be of shape \(4,\), not \(4, 5\)"),
     ],

@@ -15,6 +15,9 @@ from ssfe.lazy import LazyJointLogits
 _PLAIN_AT_FIRST, _PLAIN_LATER = 2, 10
 """Calls with class logits in a row that are one too many."""
 
+_SUM_TOLERANCE = 0.05
+"""How far from 1 the probabilities of an image may add up: far above the rounding of smoothed labels in bfloat16."""
+
 _TRAINS_PLAIN = (
     "JointLoss gets class logits (B, N) with gradients, and no joint logits: the network is not enhanced, or it is in "
     "evaluation mode, so that it trains as with ordinary cross-entropy. Call ssfe.enhance(model) before training, and "
@@ -66,8 +69,8 @@ class JointLoss(nn.Module):
         Raises:
             TypeError: if ``output`` is neither.
             ValueError: if labels do not match the output in batch size or classes, indices lie outside 0..N-1, or
-                probabilities are negative (values are checked on the CPU only: reading them on an accelerator would
-                stall every step).
+                probabilities are negative or do not add up to 1 (values are checked on the CPU only: reading them on an
+                accelerator would stall every step).
             FloatingPointError: if the loss is not finite; see ``check_finite``.
         """
         if not isinstance(labels, Tensor):
@@ -149,8 +152,8 @@ def _check_labels(labels: Tensor, batch: int, classes: int) -> Tensor:
     if labels.is_floating_point():
         if labels.shape != (batch, classes):
             raise ValueError(f"class probabilities must be of shape {(batch, classes)}, not {tuple(labels.shape)}")
-        if _readable(labels) and batch and float(labels.detach().min()) < 0:
-            raise ValueError(f"class probabilities must not be negative, and one is {float(labels.detach().min()):g}")
+        if _readable(labels) and batch:
+            _check_probabilities(labels.detach())
         return labels
     if labels.dtype == torch.bool:
         raise ValueError("labels are class indices (B,) or probabilities (B, N), not booleans")
@@ -162,6 +165,19 @@ def _check_labels(labels: Tensor, batch: int, classes: int) -> Tensor:
             wrong = low if low < 0 else high
             raise ValueError(f"label {wrong} lies outside 0..{classes - 1}: the network has {classes} classes")
     return labels.long()
+
+
+def _check_probabilities(labels: Tensor) -> None:
+    if float(labels.min()) < 0:
+        raise ValueError(f"class probabilities must not be negative, and one is {float(labels.min()):g}")
+    sums = labels.sum(1, dtype=torch.float32)
+    wrong = sums[(sums - 1).abs() > _SUM_TOLERANCE]
+    if len(wrong):
+        raise ValueError(
+            f"class probabilities must add up to 1 for each image, and those of {len(wrong)} of {len(labels)} do not "
+            f"(one adds up to {float(wrong[0]):g}): labels of several classes at once (multi-label) are "
+            "not what cross-entropy takes"
+        )
 
 
 def _readable(tensor: Tensor) -> bool:

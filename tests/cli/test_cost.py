@@ -14,7 +14,7 @@ def test_table_and_json() -> None:
         "float32", "fp32"
     )
     for name in ("plain", "ssfe", "sla"):
-        assert f"│ {name}" in shown
+        assert f"\n {name} " in shown
     found = json.loads(succeed(*TINY, "--classes", "7", "--transforms", "3", "--json").out)
     assert found["images"] == [4, 3, 32, 32]
     plain, ssfe, sla = (found["methods"][name] for name in ("plain", "ssfe", "sla"))

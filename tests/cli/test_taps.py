@@ -14,6 +14,7 @@ def test_the_table_names_every_stage_and_the_default() -> None:
         assert all(text in row for text in (features, "NCHW", "single,", "channels,"))
     default = next(line for line in lines if "(classifier's input)" in line)
     assert " all " in default
+    assert max(map(len, lines[:-1])) <= 80
 
 
 def test_json() -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -76,13 +77,13 @@ def cost_table(cost: ssfe.Cost, name: str) -> Table:
     """One row for each method."""
     batch, _, size, _ = cost.images
     title = f"{name}: a training step of {batch} images of {size} px, {cost.device}, {cost.precision}"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("method")
-    for name in ("GFLOPs/image", "parameters", "shipped", "peak MiB", "seconds", "to plain"):
-        table.add_column(name, justify="right")
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("method", no_wrap=True)
+    for name in ("GFLOPs", "parameters", "shipped", "peak MiB", "seconds", "to plain"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, own in cost.methods.items():
         sizes = f"{own.parameters:,}", f"{own.shipped_parameters:,}", f"{own.peak_bytes / 2**20:,.0f}"
         ratio = f"{own.time.median:.2f} [{own.time.low:.2f}, {own.time.high:.2f}]"
         table.add_row(name, f"{own.flops / 1e9:.3f}", *sizes, f"{own.time.seconds:.3f}", ratio)
-    table.caption = f"to plain: median and quartiles of {cost.rounds} rounds, in alternation"
+    table.caption = f"GFLOPs: of an image. To plain: median and quartiles of {cost.rounds} rounds, in alternation"
     return table

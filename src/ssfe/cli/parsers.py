@@ -39,7 +39,7 @@ class OneLineParser(ArgumentParser):
             near = difflib.get_close_matches(option.lstrip("-"), known, 1)
             dashes = "--" if unknown[1] else ""
             line = f"unknown option {option}" + (f", did you mean {dashes}{near[0]}?" if near else "")
-        line = self._with_choices(line)
+        line = self._with_usage(self._with_choices(line))
         if len(line) > 300:
             line = line[:300] + " ..."
         raise UserError(f"{line}; {self.prog} --help lists the options")
@@ -53,6 +53,14 @@ class OneLineParser(ArgumentParser):
             return line
         given = re.search(r"Got value: (.*)", line)
         return f"{line[: line.index(':')]}: {f'{given[1]} is not' if given else 'not'} one of {', '.join(choices)}"
+
+    def _with_usage(self, line: str) -> str:
+        """Missing arguments by the names that the usage line gives them."""
+        start, found, names = line.partition("the following arguments are required: ")
+        if not found:
+            return line
+        shown = {action.dest: str([*action.option_strings, action.metavar][0]) for action in self._actions}
+        return start + found + ", ".join(shown.get(name) or name for name in names.split(", "))
 
 
 def _plain(message: str) -> str:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from jsonargparse import ArgumentParser
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -49,19 +50,21 @@ def run_taps(parsed: dict[str, Any]) -> int:
             console.print(row.reason, markup=False, soft_wrap=True)
     console.print(
         f"Cost: FLOPs of training on all views with {CLASSES:,} classes, as a multiple of plain training. With "
-        "--views sampled, what follows the tap is computed once. The classifier's input is the default.",
+        "--views sampled, what follows the tap is computed once. The classifier's input is the default. Fits: the "
+        "transformations that can be made there.",
         soft_wrap=True,
     )
     return 0
 
 
 def _table(title: str, rows: list[TapRow]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+    # Without frames, so that the words of the last columns fit into 80 columns whole.
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("tap", "features", "layout"):
         table.add_column(name, no_wrap=True)
     table.add_column("cost", justify="right")
-    for name in ("folds", "transformations"):
-        table.add_column(name)
+    for name in ("folds", "fits"):
+        table.add_column(name, min_width=len("distilled"))
     for row in rows:
         cost = "-" if row.relative_flops is None else f"{row.relative_flops:.3f}"
         shape = " x ".join(map(str, row.shape))

@@ -61,18 +61,18 @@ def interval(value: Estimate, scale: float, form: str, short: bool = False) -> s
 
 def table(rows: Sequence[Row]) -> str:
     """Accuracy and cost of these rows."""
-    return _drawn(HEADER, [table_cells(row) for row in rows])
+    return markdown_table(HEADER, [table_cells(row) for row in rows])
 
 
 def calibration_table(rows: Sequence[Row]) -> str:
     """NLL and ECE against plain training, as they are and after temperature scaling."""
-    return _drawn(CALIBRATION_HEADER, [calibration_cells(row) for row in rows])
+    return markdown_table(CALIBRATION_HEADER, [calibration_cells(row) for row in rows])
 
 
 def pairs_tables(results: Sequence[Run], model: str) -> str:
     """Tables of methods against each other, with a caption; empty where there are not two besides plain."""
     found = {metric: pair_cells(method_pairs(results, model, metric), metric) for metric in PAIRED}
-    drawn = [f"{PAIRED[metric][0]}:\n\n{_drawn(*cells)}" for metric, cells in found.items() if cells[1]]
+    drawn = [f"{PAIRED[metric][0]}:\n\n{markdown_table(*cells)}" for metric, cells in found.items() if cells[1]]
     return "\n\n".join([*drawn, CAPTION]) if drawn else ""
 
 
@@ -108,6 +108,12 @@ def markdown(rows: Sequence[Row], results: Sequence[Run], data: str, failures: S
     return "\n\n".join([*filter(None, parts), LEGEND, *failed]) + "\n"
 
 
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, numbers to the right."""
+    head = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+    return "\n".join(head + ["| " + " | ".join(row) + " |" for row in rows])
+
+
 def _name(row: Row) -> str:
     return row.method if row.shipped else f"{row.method}, {row.reading} (not shipped)"
 
@@ -125,8 +131,3 @@ def _against_plain(row: Row, metric: str, scale: float, form: str, short: bool =
 def _p(difference: PairedDifference) -> str:
     p = difference.p_holm
     return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def _drawn(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    return "\n".join(head + ["| " + " | ".join(row) + " |" for row in rows])
