@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-import gc
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile
 
 import ssfe.chunked
 from ssfe import ChannelDiscard, JointClassifier, JointLogits, JointLoss, LazyJointLogits, enhance, fold
 from ssfe import joint_evaluation as joint_evaluation_of
+from ssfe.cost import allocated_bytes
 from ssfe.enhance import joint_classifier
 
 from .reference import classifier as reference
@@ -327,21 +326,8 @@ def test_automatic_from_2_to_the_17_on() -> None:
     assert isinstance(enhance(conv, ChannelDiscard(3))(torch.randn(1, 3, 2, 2)), JointLogits)
 
 
-def peak_bytes(step: Any) -> int:
-    """The most that torch's allocator held during a step beyond what it held before."""
-    gc.collect()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        step()
-    held = peak = 0
-    for event in recorded.profiler.kineto_results.events():  # type: ignore[union-attr]
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
-    return peak
-
-
 def test_peak_memory() -> None:
-    """Within 1.6 times that of an N*M-way classifier on one view (issue 4), and far below whole logits."""
+    """Within 1.6 times that of an N*M-way classifier on one view, and far below whole logits."""
     joint = JointClassifier(32, 2048, logits="chunked")
     x, labels = torch.randn(64, 32).requires_grad_(), torch.randint(2048, (64,))
 
@@ -354,7 +340,7 @@ def test_peak_memory() -> None:
         F.cross_entropy(F.linear(x, joint.weight, joint.bias), labels).backward()
 
     ssfe.chunked._BLOCK = 2**14
-    chunked, one_view = peak_bytes(enhanced), peak_bytes(plain)
+    chunked, one_view = allocated_bytes(enhanced), allocated_bytes(plain)
     joint.logits = "whole"
     assert chunked < 1.6 * one_view
-    assert chunked < 0.35 * peak_bytes(enhanced)
+    assert chunked < 0.35 * allocated_bytes(enhanced)

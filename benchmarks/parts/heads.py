@@ -46,7 +46,7 @@ def sorted_halves(channels: int) -> ssfe.ChannelDiscard:
 
 
 def classifier(fast: bool) -> list[dict[str, Any]]:
-    """Point 2 of issue 4: how many times faster than M full products."""
+    """How many times faster than M full products."""
     batch, channels, classes = (8, 64, 10) if fast else (256, 2048, 1000)
     found = []
     for label, transform in {

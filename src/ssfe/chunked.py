@@ -196,8 +196,10 @@ def _scale_gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ..
     # A gradient scaler's factor does not fit into half precision, nor does a gradient divided by the number of terms;
     # their product may.
     to_x = (to_x.to(accumulator(to_x)) * (grad / ctx.terms)).to(to_x.dtype)
-    # Most often it is 1; looking is free where it stalls nothing.
-    scaled = torch.compiler.is_compiling() or grad.device.type != "cpu" or float(grad) != 1
+    # Most often it is 1; looking is free where it stalls nothing. (While torch 2.11 traces the backward pass,
+    # is_compiling is false, but the gradient is no ordinary tensor.)
+    traced = torch.compiler.is_compiling() or type(grad) is not Tensor
+    scaled = traced or grad.device.type != "cpu" or float(grad) != 1
     kept = [to_x, *((g.to(accumulator(g)) * grad).to(g.dtype) if scaled else g for g in found)]
     return *(gradient if wanted else None for gradient, wanted in zip(kept, ctx.wanted, strict=True)), *[None] * 9
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -225,7 +226,10 @@ def _peak_bytes(step: _Step, device: torch.device) -> int:
 
 def allocated_bytes(call: Callable[[], Any]) -> int:
     """The most that torch's CPU allocator holds at a time during a call, beyond what it held before."""
-    with _quiet_profiler(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    gc.collect()  # or what was garbage before would count as freed during the call
+    # Accumulating, for else torch 2.11 warns that events are cleared.
+    profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True)
+    with _quiet_profiler(), profiler as recorded:
         call()
     held = peak = 0
     assert recorded.profiler is not None

@@ -35,8 +35,8 @@ def test_images_that_are_gone_are_named(finished: Path, elsewhere: Path) -> None
     ("typed", "said"),
     [
         ("RUN", "the following arguments are required: --format;"),
-        ("", "the following arguments are required: RUN, --format;"),
-        ("RUN --format tflite", "tflite is not one of safetensors, torch-export, onnx, hf"),
+        ("", "the following arguments are required: RUN"),
+        ("RUN --format tflite", "not one of safetensors, torch-export, onnx, hf"),
         ("RUN --format onnx --batch 0", "batch=0 must be at least 1, or dynamic"),
         ("RUN --format onnx --batch many", "batch"),
         ("RUN --format hf --batch 1", "hf holds weights and no graph"),

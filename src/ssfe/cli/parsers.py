@@ -56,11 +56,12 @@ class OneLineParser(ArgumentParser):
 
     def _with_usage(self, line: str) -> str:
         """Missing arguments by the names that the usage line gives them."""
-        start, found, names = line.partition("the following arguments are required: ")
-        if not found:
+        told = re.search(r"the following arguments are required: (.*)|Key \"(\w+)\" is required", line)
+        if not told:
             return line
         shown = {action.dest: str([*action.option_strings, action.metavar][0]) for action in self._actions}
-        return start + found + ", ".join(shown.get(name) or name for name in names.split(", "))
+        names = (told[1] or told[2]).split(", ")
+        return f"the following arguments are required: {', '.join(shown.get(name) or name for name in names)}"
 
 
 def _plain(message: str) -> str:

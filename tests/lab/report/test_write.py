@@ -74,6 +74,9 @@ def test_a_run_shows_its_own_numbers(finished_run: Path) -> None:
     assert page.text("").startswith("ssfe on digits")
     assert f"{100 * result['test']['shipped']['top1']:.2f}%" in page.text("")
     readings = {row[0].removesuffix(" (shipped)").removesuffix(" task"): row[1:] for row in page.rows[1:]}
+    scaled = result["temperature_scaled"]
+    at_t = readings.pop(f"aggregated, T = {scaled['temperature']:.2f}")
+    assert at_t == [*readings["aggregated"][:2], f"{scaled['nll']:.3f}", f"{scaled['ece']:.3f}"]
     assert set(readings) == set(result["test"]) - {"shipped"}
     for name, (top1, _, nll, ece) in readings.items():
         metrics = result["test"][name]

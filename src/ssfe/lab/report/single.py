@@ -55,7 +55,7 @@ def _numbers(run: RunRecord) -> list[tuple[str, str, str]]:
 
 
 def _readings(run: RunRecord) -> Table:
-    """Every way to predict, and the pretext task."""
+    """Every way to predict, the shipped one after temperature scaling, and the pretext task."""
     shipped = run.result["shipped_inference"]
     rows = []
     for name, metrics in run.result["test"].items():
@@ -65,15 +65,17 @@ def _readings(run: RunRecord) -> Table:
             numbers = (f"{100 * metrics['top1']:.2f}", top5, f"{metrics['nll']:.3f}", f"{metrics['ece']:.3f}")
             rows.append(TableRow((shown, *numbers), strong=name == shipped))
     rows.sort(key=lambda row: not row.strong)
-    return Table(
-        title="Results",
-        header=("prediction", "top-1 %", "top-5 %", "NLL", "ECE"),
-        rows=rows,
-        caption="Every way in which this method can predict, on the test images. NLL in nats; pretext task: which "
-        "transformation is it?"
-        if "pretext" in run.result["test"]
-        else "On the test images. NLL in nats.",
-    )
+    notes = ["On the test images, NLL in nats."]
+    scaled = run.result.get("temperature_scaled")
+    if scaled is not None and scaled["temperature"] != 1:  # 1: all validation images right, which says nothing
+        same = rows[0].cells[1:3]
+        name = f"{shipped}, T = {scaled['temperature']:.2f}"
+        rows.insert(1, TableRow((name, *same, f"{scaled['nll']:.3f}", f"{scaled['ece']:.3f}")))
+        notes.append("T: logits divided by it (temperature scaling, fitted on the validation images).")
+    if "pretext" in run.result["test"]:
+        notes.append("Pretext task: which transformation is it?")
+    header = ("prediction", "top-1 %", "top-5 %", "NLL", "ECE")
+    return Table(title="Results", header=header, rows=rows, caption=" ".join(notes))
 
 
 def _facts(run: RunRecord) -> list[str]:
