@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssfe.discard import ChannelDiscard
-from ssfe.folding import folded_rows
+from ssfe.folding import folded_rows, spread_rows
 from ssfe.gradients import scaled_gradient
 from ssfe.joint import JointLogits
 from ssfe.lazy import LazyJointLogits
@@ -113,10 +113,8 @@ class JointClassifier(nn.Module):
     ) -> Self:
         """A joint classifier that starts with the predictions of an existing one, trained or not.
 
-        Each class's row is copied M times and scaled, channel by channel, by the inverse of the share of views that
-        keep the channel (as inverted dropout does), so that the aggregated prediction equals the stock logits. With an
-        identity view the first row is a plain copy and the others share the correction, so that single inference equals
-        them too (but for channels that no other view keeps). The distilled head is a copy.
+        The aggregated prediction equals the stock logits, and with an identity view the single one does too (but for
+        channels that no other view keeps): see :func:`~ssfe.folding.spread_rows`. The distilled head is a copy.
 
         Args:
             stock: a Linear or a 1x1 Conv2d of N outputs. It is left as it is.
@@ -300,17 +298,13 @@ class JointClassifier(nn.Module):
         distilled = None if self.distilled is None else stacked[views * batch :, : self.num_classes]
         return JointLogits(joint, self._own_views(batch, sampled), distilled)
 
+    def _spread(self, weight: Tensor) -> Tensor:
+        """The joint rows (N*M, C) that start with the predictions of a stock weight (N, C)."""
+        return spread_rows(weight, self.masks)
+
     @torch.no_grad()
     def _copy_rows(self, weight: Tensor, bias: Tensor | None) -> None:
-        masks = self.masks.to(weight.device)
-        identity = int(self.masks[0].all())
-        disturbed = masks[identity:]
-        kept = disturbed.sum(0).to(weight.dtype)
-        scale = torch.ones_like(masks, dtype=weight.dtype)
-        scale[identity:] = len(disturbed) / kept.clamp(min=1)
-        # A channel that only the identity view keeps has that one row to stand for all M.
-        scale[:identity, kept == 0] = self.transforms
-        self.weight.copy_((weight[:, None] * scale).flatten(0, 1))
+        self.weight.copy_(self._spread(weight))
         if bias is not None:
             self.bias.copy_(bias.repeat_interleave(self.transforms))
         if self.distilled is not None:

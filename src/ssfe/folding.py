@@ -1,4 +1,4 @@
-"""The fold: which N rows give the mean of the views' logits exactly."""
+"""The fold: which N rows give the mean of the views' logits exactly; and the way back, to N*M rows."""
 
 from __future__ import annotations
 
@@ -26,3 +26,27 @@ def folded_rows(weight: Tensor, bias: Tensor | None, masks: Tensor, count: int) 
     for j in range(1, count):
         total = torch.addcmul(total, rows[:, j], keep[j])
     return total / count, None if bias is None else bias.view(-1, transforms)[:, :count].mean(1)
+
+
+def spread_rows(weight: Tensor, masks: Tensor) -> Tensor:
+    """Joint rows whose views have the stock logits as their mean: the inverse of the fold.
+
+    Each row is copied M times and scaled, channel by channel, by the inverse of the share of views that keep the
+    channel (as inverted dropout does). With an identity view the first copy is left as it is and the others share the
+    correction, so that the identity view alone gives the stock logits too, but for channels that no other view keeps.
+
+    Args:
+        weight: (N, C).
+        masks: bool (M, C), on any device but meta.
+
+    Returns:
+        (N*M, C), on the weight's device.
+    """
+    identity = int(masks[0].all())
+    disturbed = masks[identity:]
+    kept = disturbed.sum(0).to(weight.dtype)
+    scale = torch.ones_like(masks, dtype=weight.dtype)
+    scale[identity:] = len(disturbed) / kept.clamp(min=1)
+    # A channel that only the identity view keeps has that one row to stand for all M.
+    scale[:identity, kept == 0] = len(masks)
+    return (weight[:, None] * scale.to(weight.device)).flatten(0, 1)

@@ -151,15 +151,9 @@ class TappedClassifier(EmbeddedClassifier):
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(x, weight[:, :, None, None], bias) if self.conv else F.linear(x, weight, bias)
 
-    @torch.no_grad()
-    def _copy_rows(self, weight: Tensor, bias: Tensor | None) -> None:
-        self.weight.copy_(weight.repeat_interleave(self.transforms, 0))
-        if self.distilled is not None:
-            self.distilled.weight.copy_(weight)
-        if bias is not None:
-            self.bias.copy_(bias.repeat_interleave(self.transforms))
-            if self.distilled is not None:
-                self.distilled.bias.copy_(bias)
+    def _spread(self, weight: Tensor) -> Tensor:
+        # No channel is missing from what this layer sees, so that there is nothing to make up for.
+        return weight.repeat_interleave(self.transforms, 0)
 
     def _why_not(self, inference: Inference) -> str:
         possible = ["'single'"] if self.tap.transformation.identity else []
