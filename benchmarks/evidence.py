@@ -39,7 +39,7 @@ from ssfe.lab.compare.summary import Row, summarise
 SHOWN = ("plain", "ssfe", "discard", "multitask", "dropout", "sla", "ssfe+sla", *PACED.split(","))
 """Methods in the README's tables: as they are by default, and the controls. Variants are in docs/evidence.md."""
 
-BRIEF = ("method", "seeds", "top-1 %", "vs plain", "p (Holm)", "NLL", "ECE", "ECE at T", "step")
+BRIEF = ("method", "seeds", "top-1 %", "vs plain", "p (Holm)", "NLL", "ECE", "ECE vs plain", "ECE at T", "step")
 """Columns of the README's tables; docs/evidence.md has them all."""
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,13 +85,15 @@ def progress(study: Study, content: dict[str, Any]) -> str:
 
 def brief(own: list[Row]) -> str:
     """One narrow table: the shipped readings of :data:`SHOWN`."""
-    lines = []
-    for row in own:
-        if row.shipped and row.method in SHOWN:
-            calibration = dict(zip(CALIBRATION_HEADER, calibration_cells(row), strict=True))
-            cells = calibration | dict(zip(HEADER, table_cells(row), strict=True))
-            lines.append([cells[name] for name in BRIEF])
-    return markdown_table(BRIEF, lines)
+    return markdown_table(BRIEF, [brief_cells(row) for row in own if row.shipped and row.method in SHOWN])
+
+
+def brief_cells(row: Row) -> list[str]:
+    """A row's cells in the order of :data:`BRIEF`."""
+    cells, calibration = dict(zip(HEADER, table_cells(row), strict=True)), calibration_cells(row)
+    # By name, for other names there stand for several columns.
+    cells |= {name: calibration[CALIBRATION_HEADER.index(name)] for name in ("ECE vs plain", "ECE at T")}
+    return [cells[name] for name in BRIEF]
 
 
 def full(own: list[Row], content: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""timm's training task, in the order of timm's own train.py: python examples/timm_task.py"""
+"""timm's training task, in the order of timm's own train.py (of timm 1.0.31): python examples/timm_task.py"""
 
 import torch
 from digits import BATCH, EPOCHS, check_stock, network, test_set, train_set

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,25 @@ def test_every_number_is_traceable_to_a_cell() -> None:
             folder = ROOT / study.output / cell["folder"]
             assert (folder / "config.yaml").exists(), folder
             assert (folder / "metrics.csv").exists(), folder
+
+
+def test_a_row_of_the_readme() -> None:
+    content = evidence.results(STUDIES["cifar100-16px"])
+    assert content is not None
+    row = next(row for row in evidence.rows(content) if (row.method, row.reading) == ("ssfe", "aggregated"))
+    found = dict(zip(evidence.BRIEF, evidence.brief_cells(row), strict=True))
+
+    def mean(label: str, *path: str) -> float:
+        values: list[float] = [reduce(getitem, path, cell) for cell in content["cells"] if cell["label"] == label]  # type: ignore[arg-type]
+        return sum(values) / len(values)
+
+    shipped = ("test", "shipped")
+    top1, ece = mean("ssfe", *shipped, "top1"), mean("ssfe", *shipped, "ece")
+    assert found["top-1 %"].startswith(f"{100 * top1:.2f} [")
+    assert found["vs plain"].startswith(f"{100 * (top1 - mean('plain', *shipped, 'top1')):+.2f} [")
+    assert found["ECE"] == f"{ece:.3f}"
+    assert found["ECE vs plain"].startswith(f"{ece - mean('plain', *shipped, 'ece'):+.3f} [")
+    assert found["ECE at T"] == f"{mean('ssfe', 'temperature_scaled', 'ece'):.3f}"
 
 
 def test_the_list_names_every_study() -> None:

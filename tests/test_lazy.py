@@ -47,7 +47,8 @@ def classifier(transform: ChannelDiscard | None = None, channels: int = 37, **op
 def labels_of(kind: str, batch: int = 7) -> Tensor:
     if kind == "indices":
         return torch.randint(CLASSES, (batch,))
-    return 1.04 * torch.rand(batch, CLASSES).double().softmax(1)  # sums may differ from one a little
+    probabilities = (3 * torch.randn(batch, CLASSES)).double().softmax(1)
+    return probabilities * torch.empty(batch, 1).uniform_(0.96, 1.04)  # sums may differ from one a little
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -87,7 +87,7 @@ def test_low_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
         (-torch.rand(4, 5), "probabilities must not be negative, and one is -"),
         (
             torch.tensor([[1.0, 1, 0, 0, 0]] + [[1.0, 0, 0, 0, 0]] * 3),
-            r"those of 1 of 4 do not \(one adds up to 2\): .*multi-label",
+            r"those of 1 of 4 do not \(one adds up to 2\): .*normalise them",
         ),
         (torch.zeros(4, 5), r"those of 4 of 4 do not \(one adds up to 0\)"),
         (torch.ones(4, dtype=torch.bool), "not booleans"),
@@ -98,6 +98,12 @@ def test_low_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
 def test_wrong_labels(labels: torch.Tensor, message: str, evaluation: bool) -> None:
     with pytest.raises(ValueError, match=message):
         JointLoss()(torch.randn(4, 5) if evaluation else output(), labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_rounding_of_smoothed_labels_is_no_mistake(dtype: torch.dtype) -> None:
+    smoothed = (0.9 * F.one_hot(torch.arange(4), 1000) + 0.1 / 1000).to(dtype)
+    assert JointLoss()(torch.randn(4, 1000), smoothed).isfinite()
 
 
 @pytest.mark.parametrize("kind", ["whole", "chunked", "evaluation"])

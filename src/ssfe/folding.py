@@ -1,4 +1,4 @@
-"""The fold: which N rows give the mean of the views' logits exactly; and the way back, to N*M rows."""
+"""The fold: which N rows give the mean of the views' logits exactly; and N*M rows that fold to given ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def folded_rows(weight: Tensor, bias: Tensor | None, masks: Tensor, count: int) 
 
 
 def spread_rows(weight: Tensor, masks: Tensor) -> Tensor:
-    """Joint rows whose views have the stock logits as their mean: the inverse of the fold.
+    """Joint rows whose views have the stock logits as their mean: folding them gives the weight back. (Not the other
+    way round: many joint rows fold to the same N.)
 
     Each row is copied M times and scaled, channel by channel, by the inverse of the share of views that keep the
     channel (as inverted dropout does). With an identity view the first copy is left as it is and the others share the
@@ -37,7 +38,7 @@ def spread_rows(weight: Tensor, masks: Tensor) -> Tensor:
 
     Args:
         weight: (N, C).
-        masks: bool (M, C), on any device but meta.
+        masks: bool (M, C), on any device but meta; every channel is kept by some view.
 
     Returns:
         (N*M, C), on the weight's device.

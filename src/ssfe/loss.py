@@ -175,8 +175,8 @@ def _check_probabilities(labels: Tensor) -> None:
     if len(wrong):
         raise ValueError(
             f"class probabilities must add up to 1 for each image, and those of {len(wrong)} of {len(labels)} do not "
-            f"(one adds up to {float(wrong[0]):g}): labels of several classes at once (multi-label) are "
-            "not what cross-entropy takes"
+            f"(one adds up to {float(wrong[0]):g}): normalise them; neither several classes at once (multi-label) nor "
+            "weights of images are supported"
         )
 
 

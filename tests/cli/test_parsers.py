@@ -10,8 +10,9 @@ from command import complaint, succeed
 
 from ssfe.cli.compare import compare_parser
 from ssfe.cli.export import export_parser
-from ssfe.cli.parsers import PARSERS, switches, train_parser
+from ssfe.cli.parsers import PARSERS, OneLineParser, switches, train_parser
 from ssfe.lab.config import GROUPS, TrainOptions
+from ssfe.lab.errors import UserError
 
 
 @pytest.mark.parametrize("name", [*PARSERS, "compare", "export"])
@@ -24,6 +25,19 @@ def test_help_explains_every_option(name: str) -> None:
         assert len(explained) > 10, action.dest
         assert " ".join(explained.lower().split()) in shown, action.dest
         assert all(option in shown for option in action.option_strings)
+
+
+def test_a_missing_argument_has_the_name_of_the_usage_or_its_own() -> None:
+    parser = OneLineParser(prog="ssfe x")
+    parser.add_argument("run", metavar="RUN", type=str, help="A run.")
+    parser.add_argument("bare", type=str, help="An argument.")
+    parser.add_argument("--format", type=str, required=True, help="An option.")
+    with pytest.raises(UserError, match="arguments are required: RUN"):
+        parser.parse_args([])
+    with pytest.raises(UserError, match="arguments are required: bare"):
+        parser.parse_args(["a", "--format", "b"])
+    with pytest.raises(UserError, match="arguments are required: --format"):
+        parser.parse_args(["a", "b"])
 
 
 def test_every_field_is_an_option_of_its_own() -> None:

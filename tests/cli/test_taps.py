@@ -14,7 +14,15 @@ def test_the_table_names_every_stage_and_the_default() -> None:
         assert all(text in row for text in (features, "NCHW", "single,", "channels,"))
     default = next(line for line in lines if "(classifier's input)" in line)
     assert " all " in default
-    assert max(map(len, lines[:-1])) <= 80
+
+
+@pytest.mark.parametrize("columns", ["80", "40"])
+def test_no_word_is_cut(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    shown = succeed("taps", "densenet121", "--image-size", "32").out
+    assert "…" not in shown
+    row = shown[shown.index("features.denseblock3") : shown.index("features.norm5")]
+    assert all(word in row.replace(",", "").split() for word in ("single", "distilled", "channels", "regions", "turns"))
 
 
 def test_json() -> None:

@@ -7,12 +7,11 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 import ssfe
 from ssfe.cli.parsers import OneLineParser
-from ssfe.cli.tables import with_arguments
+from ssfe.cli.tables import wide_console, with_arguments
 from ssfe.discard import Groups, Scheme
 from ssfe.lab.config import MethodOptions
 from ssfe.lab.cost import Precision, model_cost
@@ -69,7 +68,7 @@ def run_cost(parsed: dict[str, Any]) -> int:
         print(json.dumps({**described_as, **cost.to_dict()}, indent=2))
     else:
         name = with_arguments(parsed["model"] or cost.network, parsed["model_args"])
-        Console(highlight=False).print(cost_table(cost, name))
+        wide_console().print(cost_table(cost, name))
     return 0
 
 

@@ -59,9 +59,9 @@ class OneLineParser(ArgumentParser):
         told = re.search(r"the following arguments are required: (.*)|Key \"(\w+)\" is required", line)
         if not told:
             return line
-        shown = {action.dest: str([*action.option_strings, action.metavar][0]) for action in self._actions}
+        shown = {action.dest: [*action.option_strings, action.metavar][0] for action in self._actions}
         names = (told[1] or told[2]).split(", ")
-        return f"the following arguments are required: {', '.join(shown.get(name) or name for name in names)}"
+        return f"the following arguments are required: {', '.join(str(shown.get(name) or name) for name in names)}"
 
 
 def _plain(message: str) -> str:

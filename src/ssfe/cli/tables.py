@@ -9,11 +9,19 @@ from rich.console import Console
 from rich.table import Table
 
 from ssfe.lab.run.folder import RunFolder
+from ssfe.lab.run.temperature import telling
 
 
 def with_arguments(model: str, arguments: dict[str, Any]) -> str:
     """A network's name, and what it was built with."""
     return f"{model} {json.dumps(arguments)}" if arguments else model
+
+
+def wide_console() -> Console:
+    """For tables: on a terminal narrower than 80 columns lines wrap, and no column is lost."""
+    console = Console(highlight=False)
+    console.width = max(console.width, 80)
+    return console
 
 
 _READINGS = {
@@ -61,8 +69,8 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
             _add(table, explained + (" (shipped)" if ours else ""), result["test"][name], bold=ours)
     console.print()
     console.print(table)
-    scaled = result.get("temperature_scaled")
-    if scaled is not None and scaled["temperature"] != 1:  # 1: all validation images right, which says nothing
+    scaled = telling(result)
+    if scaled is not None:
         console.print(
             f"With logits divided by {scaled['temperature']:.2f} (temperature scaling, from the validation images): "
             f"NLL {scaled['nll']:.3f}, ECE {scaled['ece']:.3f}"

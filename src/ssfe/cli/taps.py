@@ -7,11 +7,10 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from ssfe.cli.parsers import OneLineParser
-from ssfe.cli.tables import with_arguments
+from ssfe.cli.tables import wide_console, with_arguments
 from ssfe.lab.taps import CLASSES, TapRow, network_taps
 
 
@@ -43,7 +42,7 @@ def run_taps(parsed: dict[str, Any]) -> int:
             )
         )
         return 0
-    console = Console(highlight=False)
+    console = wide_console()
     console.print(_table(f"{with_arguments(model, arguments)}, {size} px, M={transforms}", rows))
     for row in rows:
         if row.reason:

@@ -88,6 +88,16 @@ def test_a_run_shows_its_own_numbers(finished_run: Path) -> None:
     assert "Not shown" not in str(page.texts)
 
 
+@pytest.mark.parametrize("scaled", [None, {"temperature": 1.0, "nll": 0.5, "ece": 0.1}])
+def test_a_temperature_that_tells_nothing_is_not_shown(
+    scaled: dict[str, float] | None, finished_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    result = {**read_json(run / "result.json"), "temperature_scaled": scaled}
+    (run / "result.json").write_text(json.dumps(result))
+    assert not [row for row in written(run).rows if "T =" in row[0]]
+
+
 def test_nothing_is_fetched_and_nothing_runs(finished_run: Path, finished_comparison: Path) -> None:
     for folder in (finished_run, finished_comparison):
         page = written(folder)

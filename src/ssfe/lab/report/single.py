@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ssfe.lab.report.collect import Missing, RunRecord
 from ssfe.lab.report.page import Block, Page, Part, Table, TableRow
 from ssfe.lab.report.parts.about import about, typed_options
@@ -11,6 +13,7 @@ from ssfe.lab.report.parts.curves import run_curves
 from ssfe.lab.report.parts.gallery import mistakes
 from ssfe.lab.report.parts.names import count_of, short_name
 from ssfe.lab.report.parts.pretext import pretext
+from ssfe.lab.run.temperature import telling
 
 
 def run_page(run: RunRecord) -> Page:
@@ -60,22 +63,24 @@ def _readings(run: RunRecord) -> Table:
     rows = []
     for name, metrics in run.result["test"].items():
         if name != "shipped":
-            top5 = f"{100 * metrics['top5']:.2f}" if "top5" in metrics else ""
             shown = name + (" (shipped)" if name == shipped else " task" if name == "pretext" else "")
-            numbers = (f"{100 * metrics['top1']:.2f}", top5, f"{metrics['nll']:.3f}", f"{metrics['ece']:.3f}")
-            rows.append(TableRow((shown, *numbers), strong=name == shipped))
+            rows.append(TableRow((shown, *_metrics(metrics)), strong=name == shipped))
     rows.sort(key=lambda row: not row.strong)
     notes = ["On the test images, NLL in nats."]
-    scaled = run.result.get("temperature_scaled")
-    if scaled is not None and scaled["temperature"] != 1:  # 1: all validation images right, which says nothing
-        same = rows[0].cells[1:3]
+    scaled = telling(run.result)
+    if scaled is not None:
         name = f"{shipped}, T = {scaled['temperature']:.2f}"
-        rows.insert(1, TableRow((name, *same, f"{scaled['nll']:.3f}", f"{scaled['ece']:.3f}")))
+        rows.insert(1, TableRow((name, *_metrics({**run.shipped, **scaled}))))
         notes.append("T: logits divided by it (temperature scaling, fitted on the validation images).")
     if "pretext" in run.result["test"]:
         notes.append("Pretext task: which transformation is it?")
     header = ("prediction", "top-1 %", "top-5 %", "NLL", "ECE")
     return Table(title="Results", header=header, rows=rows, caption=" ".join(notes))
+
+
+def _metrics(metrics: Mapping[str, float]) -> tuple[str, str, str, str]:
+    top5 = f"{100 * metrics['top5']:.2f}" if "top5" in metrics else ""
+    return f"{100 * metrics['top1']:.2f}", top5, f"{metrics['nll']:.3f}", f"{metrics['ece']:.3f}"
 
 
 def _facts(run: RunRecord) -> list[str]:

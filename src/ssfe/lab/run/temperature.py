@@ -7,7 +7,8 @@ at no cost and after any training. What is left after that is a difference.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from scipy.optimize import minimize_scalar
@@ -41,6 +42,13 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
     bound = math.log(_LARGEST)
     return math.exp(minimize_scalar(nll, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-4}).x)
+
+
+def telling(result: Mapping[str, Any]) -> dict[str, float] | None:
+    """What :func:`temperature_scaled` left in a run's result, where it tells anything: not for a run that is older than
+    it, nor where all validation images are right, so that T is 1."""
+    scaled: dict[str, float] | None = result.get("temperature_scaled")
+    return None if scaled is None or scaled["temperature"] == 1 else scaled
 
 
 @torch.no_grad()
