@@ -123,6 +123,14 @@ def test_names_of_near_points_do_not_overlap() -> None:
     assert min(b - a for a, b in pairwise(places)) >= 12.9
 
 
+def test_names_of_too_many_near_points_are_left_out() -> None:
+    points = [Point(f"method{i}", "m1", 1.0, 90 + i / 100, {0: 90.0}) for i in range(17)]
+    chart = tradeoff([*points, Point("sla", "m2", 4.0, 95.0, {0: 95.0})], "time", "top-1 %", "told")
+    assert chart.count('class="name halo m1"') == 0
+    assert chart.count('class="name halo m2"') == 1
+    assert all(f"{point.label}: {point.mean:.2f} at 1.00" in chart for point in points)
+
+
 def test_confusion_shows_rows_as_shares() -> None:
     chart = confusion(np.array([[30.0, 10], [0, 0]]), ["a", "b"], "m1", "told")
     assert "true a, recognised as b: 25.0% (10 views)" in chart

@@ -44,10 +44,13 @@ def tradeoff(points: Sequence[Point], cost: str, value: str, description: str) -
 
 
 def _labels(points: Sequence[Point], x: Scale, y: Scale, bottom: float) -> list[Markup]:
-    """Names beside the points, moved apart where they would overlap; a line leads from a moved one to its point."""
+    """Names beside the points, moved apart where they would overlap; a line leads from a moved one to its point.
+    Where there are more names than lines, colours have to do."""
     drawn = []
     for side in (1, -1):
         chosen = [point for point in points if _side(point, x) == side]
+        if len(chosen) * _LINE > bottom - _TOP:
+            continue
         places = _apart([y(point.mean) for point in chosen], bottom)
         for point, place in zip(chosen, places, strict=True):
             at, name = x(point.cost), clip(point.label, _LETTERS)
