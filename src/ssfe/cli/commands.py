@@ -57,8 +57,7 @@ def _subcommand(name: str, rest: list[str]) -> int:
     if name == "compare":
         arguments = normalise(rest, switches(parser), positional="data")
         _check_configs(arguments)
-        console = Console(highlight=False)
-        return run_compare(parser.parse_args(arguments).as_dict(), console, _sayer(console))
+        return run_compare(parser.parse_args(arguments).as_dict(), _sayer(Console(highlight=False)))
     if name == "train":
         arguments = normalise(rest, switches(parser), positional="data")
         _check_configs(arguments)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
-from rich.console import Console
 from rich.table import Table
 
 from ssfe.cli.parsers import OneLineParser
 from ssfe.cli.report import report
+from ssfe.cli.tables import wide_console
 from ssfe.lab.compare.compare import Comparison, compare
 from ssfe.lab.compare.markdown import HEADER, table_cells, uneven_seeds
 from ssfe.lab.compare.runner import ComparisonStopped
@@ -51,7 +51,7 @@ def compare_parser() -> ArgumentParser:
     return parser
 
 
-def run_compare(parsed: dict[str, Any], console: Console, say: Callable[[str], None]) -> int:
+def run_compare(parsed: dict[str, Any], say: Callable[[str], None]) -> int:
     """Run a comparison; the exit status is 1 if a cell failed."""
     try:
         comparison = compare(
@@ -67,12 +67,12 @@ def run_compare(parsed: dict[str, Any], console: Console, say: Callable[[str], N
     except ComparisonStopped as stop:
         print("ssfe: stopped, nothing is lost; the same command continues the comparison", file=sys.stderr)
         return 128 + stop.number
-    console.width = max(console.width, 80)  # on a narrower terminal lines wrap, and no column is lost
+    console = wide_console()
     for table in comparison_tables(comparison):
         console.print(table)
     for model in dict.fromkeys(row.model for row in comparison.rows):
         if note := uneven_seeds([row for row in comparison.rows if row.model == model]):
-            console.print(note, highlight=False)
+            console.print(note)
     console.print(f"{comparison.folder / 'results.md'}, {comparison.folder / 'results.json'}", soft_wrap=True)
     report(comparison.folder, say)
     for failure in comparison.failures:
