@@ -40,6 +40,8 @@ def _mark(name: str) -> str:
 
 
 def _where(machine: dict[str, Any]) -> str:
+    if machine["gpu"]:
+        return f"*{machine['gpu']}, torch {machine['torch']}, {machine['date']}*"
     return (
         f"*{machine['cpu']}, {machine['cores']} cores ({machine['instructions']}), {machine['threads']} threads, torch "
         f"{machine['torch']}, {machine['date']}*"
@@ -61,16 +63,20 @@ def _faster(time: dict[str, float]) -> str:
 
 
 def _ms(time: dict[str, float]) -> str:
-    return f"{time['seconds'] * 1000:,.0f}"
+    milliseconds = time["seconds"] * 1000
+    digits = 0 if milliseconds >= 20 else 1 if milliseconds >= 2 else 3
+    return f"{milliseconds:,.{digits}f}"
 
 
 def classifier(found: dict[str, Any]) -> str:
     """Times as fractions of M full products, turned into how many times faster."""
-    header = ("masks", "M", "pass", "M products, ms", "ours, ms", "one product, ms", "ours: times faster", "0.7 M")
+    header = ("masks", "precision", "launch", "pass", "M products, ms", "ours, ms", "one product, ms")
+    header = (*header, "ours: times faster", "0.7 M")
     rows = [
         (
             one["masks"],
-            str(one["M"]),
+            one.get("precision", "float32"),  # of the CPU's, which are all alike, it is not kept
+            one.get("launch", "eager"),
             {"forward": "forward", "both": "forward + backward"}[kind],
             *(_ms(one[kind][name]) for name in ("M products", "ours", "one product")),
             _faster(one[kind]["ours"]),
@@ -86,6 +92,7 @@ def large(found: dict[str, Any]) -> str:
     """Time against three products, memory against one view."""
     header = (
         "C",
+        "precision",
         "three products, ms",
         "into new memory, ms",
         "one view, ms",
@@ -102,6 +109,7 @@ def large(found: dict[str, Any]) -> str:
         rows.append(
             (
                 str(one["C"]),
+                one.get("precision", "float32"),
                 *(_ms(times[name]) for name in ("three products", "into new memory", "one view", "ours")),
                 _ratio(times["ours"], 2),
                 mib["one view"],

@@ -17,29 +17,28 @@ from ssfe.lab.methods.heads import classifier_of, swapped
 from ssfe.lab.methods.sla import rotated, widened
 
 
-def networks(fast: bool) -> dict[str, tuple[nn.Module, Tensor]]:
-    """Networks of point 4, with a batch each."""
+def networks(fast: bool, device: torch.device) -> dict[str, tuple[nn.Module, Tensor]]:
+    """Networks of point 4, with a batch each: the usual ones on a GPU, smaller ones on a CPU."""
     torch.manual_seed(0)
     if fast:
         return {"test_resnet, 32 px": (timm.create_model("test_resnet", num_classes=10), torch.randn(4, 3, 32, 32))}
-    return {
-        "cifar_resnet20, 32 px": (
-            timm.create_model("cifar_resnet20", num_classes=100),
-            torch.randn(128, 3, 32, 32),
-        ),
+    small, large = (32, 8) if device.type == "cpu" else (128, 64)
+    made = {
+        "cifar_resnet20, 32 px": (timm.create_model("cifar_resnet20", num_classes=100), (128, 3, 32, 32)),
         "small-stem resnet18, 32 px": (
             timm.create_model("small_stem", base="resnet18", num_classes=100),
-            torch.randn(32, 3, 32, 32),
+            (small, 3, 32, 32),
         ),
-        "resnet18, 224 px": (timm.create_model("resnet18", num_classes=100), torch.randn(8, 3, 224, 224)),
-        "resnet50, 224 px": (timm.create_model("resnet50", num_classes=100), torch.randn(8, 3, 224, 224)),
+        "resnet18, 224 px": (timm.create_model("resnet18", num_classes=100), (large, 3, 224, 224)),
+        "resnet50, 224 px": (timm.create_model("resnet50", num_classes=100), (large, 3, 224, 224)),
     }
+    return {name: (network.to(device), torch.randn(shape, device=device)) for name, (network, shape) in made.items()}
 
 
-def steps(fast: bool) -> list[dict[str, Any]]:
+def steps(fast: bool, device: torch.device) -> list[dict[str, Any]]:
     """Points 1 and 4: a training step, plain and enhanced, in float32 and bfloat16; SLA on the first network."""
     found = []
-    for number, (name, (network, images)) in enumerate(networks(fast).items()):
+    for number, (name, (network, images)) in enumerate(networks(fast, device).items()):
         batch = images.contiguous(memory_format=torch.channels_last)
         model = network.to(memory_format=torch.channels_last)
         rounds = 2 if fast else 21 - 4 * number
@@ -52,10 +51,10 @@ def steps(fast: bool) -> list[dict[str, Any]]:
     return found
 
 
-def inference(fast: bool) -> list[dict[str, Any]]:
+def inference(fast: bool, device: torch.device) -> list[dict[str, Any]]:
     """Point 6: the folded network against stock, aggregation without folding, and SLA's aggregation."""
     found = []
-    for name, (network, images) in list(networks(fast).items())[:2]:
+    for name, (network, images) in list(networks(fast, device).items())[:2]:
         stock = network.eval()
         model = ssfe.enhance(copy.deepcopy(stock)).eval()
         folded = ssfe.fold(model)
@@ -73,6 +72,6 @@ def inference(fast: bool) -> list[dict[str, Any]]:
             "SLA, aggregated": lambda sla=sla, images=images: sla(rotated(images)),
         }
         with torch.no_grad():
-            times = times_of(alternate(calls, rounds=2 if fast else 7))
+            times = times_of(alternate(calls, rounds=2 if fast else 7, device=device))
         found.append({"network": name, "B": len(images), "time": times})
     return found

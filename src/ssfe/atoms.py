@@ -7,7 +7,6 @@ large as one ordinary product, and combined.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,13 +70,6 @@ def in_atom_order(matrix: Tensor, plan: AtomPlan) -> Tensor:
 def permuted(matrix: Tensor, order: Tensor, out: Tensor | None = None) -> Tensor:
     """Columns of a (P, C) matrix in another order. (On a CPU gather is several times faster than index_select.)"""
     return torch.gather(matrix, 1, order.expand_as(matrix), out=out)
-
-
-def partial_products(x: Tensor, weight: Tensor, widths: Sequence[int], partials: Tensor) -> Tensor:
-    """Each atom's share of ``x @ weight.T``, both in atom order: (P, C), (O, C) -> (K, P, O). No autograd."""
-    for out, own, rows in zip(partials, x.split_with_sizes(widths, 1), weight.split_with_sizes(widths, 1), strict=True):
-        torch.mm(own, rows.T, out=out)
-    return partials
 
 
 def combine(partials: Tensor, bias: Tensor | None, plan: AtomPlan, workspace: Tensor | None = None) -> Tensor:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssfe.atoms import AtomPlan, Combination, accumulator, combine, gather_gradients, partial_products, summed
+from ssfe.atom_products import partial_products, to_features, to_weight
+from ssfe.atoms import AtomPlan, Combination, accumulator, combine, gather_gradients, summed
 
 _BLOCK = 2**18
 """Logits that a processor works on at a time, so that they stay in its cache."""
@@ -82,7 +83,7 @@ def _joint_loss(
     """
     plan = AtomPlan(keep, tuple(widths), None, kind, pays=True)
     rows, outputs, wide = len(x), len(weight), accumulator(x)
-    to_weight = gradient_scale / max(views.numel(), 1)
+    scale = gradient_scale / max(views.numel(), 1)
     found = _empty_gradients(x, weight, bias, gradients)
     product_weight, wide_bias = weight.to(x.dtype), None if bias is None else bias.to(wide)
     images = torch.arange(rows, device=x.device) // max(rows // max(len(labels), 1), 1)
@@ -104,8 +105,8 @@ def _joint_loss(
                 summed(logits, total)
                 gather_gradients(logits, total, plan, out=part)
                 found[2].add_(total.sum(0) if gradients[2] else 0)
-        _add_products(found, partials, x, product_weight, widths, own, to_weight)
-    to_bias = found[2].mul_(to_weight)
+        _add_products(found, partials, x, product_weight, widths, own, scale)
+    to_bias = found[2].mul_(scale)
     return loss / views.numel(), found[0], found[1].to(weight.dtype), to_bias.to(weight.dtype)
 
 
@@ -152,29 +153,25 @@ def _add_products(
     weight: Tensor,
     widths: list[int],
     own: slice,
-    to_weight: float,
+    scale: float,
 ) -> None:
-    """What the partials' gradients (K, r, N*M) of the rows ``own`` say about features and, times ``to_weight``, about
+    """What the partials' gradients (K, r, N*M) of the rows ``own`` say about features and, times ``scale``, about
     the weight.
     """
     grad_x, grad_weight, _ = found
     if grad_x.numel():
-        columns = zip(
-            partials, weight.split_with_sizes(widths, 1), grad_x[own].split_with_sizes(widths, 1), strict=True
-        )
-        for part, rows, out in columns:
-            torch.mm(part, rows, out=out)
-    if grad_weight.numel():
+        to_features(grad_x[own], partials, weight, widths)
+    if grad_weight.numel() and partials.dtype == grad_weight.dtype:
+        to_weight(grad_weight, partials, x[own], widths, scale, first=own.start == 0)
+    elif grad_weight.numel():  # summed in float32, of products in half precision
         columns = zip(
             partials, x[own].split_with_sizes(widths, 1), grad_weight.split_with_sizes(widths, 1), strict=True
         )
         for part, features, out in columns:
-            if part.dtype == out.dtype:
-                out.addmm_(part.T, features, beta=float(own.start > 0), alpha=to_weight)
-            elif own.start == 0:
-                torch.mul(torch.mm(part.T, features), to_weight, out=out)
+            if own.start == 0:
+                torch.mul(torch.mm(part.T, features), scale, out=out)
             else:
-                out.add_(torch.mm(part.T, features), alpha=to_weight)
+                out.add_(torch.mm(part.T, features), alpha=scale)
 
 
 @_joint_loss.register_fake

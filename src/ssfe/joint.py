@@ -17,6 +17,9 @@ from torch.nn import functional as F
 Reading = Literal["aggregated", "single", "marginal", "distilled"]
 
 
+_NO_LABEL = torch.iinfo(torch.int64).min
+"""Not -100, cross_entropy's own, which a wrong label could become as a joint label."""
+
 _NO_TENSOR = (
     "in training mode an enhanced network returns joint logits. Class logits (B, N) are output.class_logits(); the "
     "loss is ssfe.JointLoss()(output, labels)"
@@ -115,6 +118,10 @@ def joint_cross_entropy(logits: Tensor, views: Tensor, labels: Tensor, *, label_
         Scalar.
     """
     logits = at_least_float32(logits)
+    if not labels.is_floating_point() and not label_smoothing:
+        # View by view, as the joint classifier has them: nothing is copied.
+        targets = joint_targets(labels, views, *logits.shape[2:]).T.flatten()
+        return F.cross_entropy(logits.transpose(0, 1).flatten(2).flatten(0, 1), targets, ignore_index=_NO_LABEL)
     own = _own_transform(logits, views)
     log_normaliser = logits.flatten(2).logsumexp(-1)
     if labels.is_floating_point():
@@ -125,8 +132,7 @@ def joint_cross_entropy(logits: Tensor, views: Tensor, labels: Tensor, *, label_
         true = (own * probabilities[:, None]).sum(-1)
         return (log_normaliser * probabilities.sum(-1, keepdim=True) - true).mean()
     true = own.gather(-1, labels[:, None, None].expand(-1, own.shape[1], 1)).squeeze(-1)
-    if label_smoothing:
-        true = (1 - label_smoothing) * true + label_smoothing * own.mean(-1)
+    true = (1 - label_smoothing) * true + label_smoothing * own.mean(-1)
     return (log_normaliser - true).mean()
 
 

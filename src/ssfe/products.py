@@ -9,16 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssfe.atoms import (
-    AtomPlan,
-    accumulator,
-    combine,
-    gather_gradients,
-    in_atom_order,
-    partial_products,
-    permuted,
-    summed,
-)
+from ssfe.atom_products import partial_products, to_features, to_weight
+from ssfe.atoms import AtomPlan, accumulator, combine, gather_gradients, in_atom_order, permuted, summed
 from ssfe.gradients import scaled_gradient
 
 _BLOCK = 2**22
@@ -131,7 +123,7 @@ class _ViewProducts(torch.autograd.Function):
                 parts = partials[:, :, block]
             if grad_x is not None:
                 rows = _ordered(weight[block], plan.order, memory)
-                _add_to_features(grad_x, parts, rows, plan, first=block.start == 0)
+                to_features(grad_x, parts, rows, plan.widths, first=block.start == 0)
             if grad_weight is not None:
                 _write_to_weight(grad_weight[block], parts, x, plan, memory, ctx.gradient_scale)
         grad_bias = (total.sum(0) * ctx.gradient_scale).to(grad.dtype) if needs_bias else None
@@ -171,22 +163,12 @@ def _ordered(rows: Tensor, order: Tensor | None, memory: _Memory) -> Tensor:
     return rows if order is None else permuted(rows, order, memory("rows", *rows.shape))
 
 
-def _add_to_features(grad_x: Tensor, partials: Tensor, rows: Tensor, plan: AtomPlan, first: bool) -> None:
-    """What the partials' gradients (K, P, n) of n outputs add to the features'; ``rows`` are the n outputs' weights."""
-    columns = zip(partials, rows.split_with_sizes(plan.widths, 1), grad_x.split_with_sizes(plan.widths, 1), strict=True)
-    for part, own, out in columns:
-        torch.addmm(out, part, own, beta=0.0 if first else 1.0, out=out)  # FLOP counters do not know addmm_
-
-
 def _write_to_weight(
     grad_rows: Tensor, partials: Tensor, x: Tensor, plan: AtomPlan, memory: _Memory, scale: float
 ) -> None:
     """The gradient (n, C) of n outputs' weights times ``scale``, in their own order of channels."""
     ordered = grad_rows if plan.order is None else memory("gradients", *grad_rows.shape)
-    columns = zip(partials, x.split_with_sizes(plan.widths, 1), ordered.split_with_sizes(plan.widths, 1), strict=True)
-    for part, own, out in columns:
-        # The product's own factor: neither one more pass nor, in half precision, one more rounding or an overflow.
-        torch.addmm(out, part.T, own, beta=0.0, alpha=scale, out=out)
+    to_weight(ordered, partials, x, plan.widths, scale)
     if plan.order is not None:
         permuted(ordered, plan.order.argsort(), grad_rows)
 

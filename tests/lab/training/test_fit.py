@@ -55,7 +55,7 @@ def test_every_epoch_has_its_own_order_and_augmentation(tmp_path: Path, policy: 
         checkpoint=tmp_path / "last.ckpt",
         say=lambda line: None,
     )
-    images = training_images(splits.train, experiment.preprocessing, options.augmentation, True, 0)
+    images = training_images(splits.train, experiment.preprocessing, options.augmentation, True, 0, torch.device("cpu"))
     loader = TrainLoader(images, EpochBatches(32, 8, 0), workers=0, pin_memory=False)
     expected = []
     for epoch in range(EPOCHS):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ssfe.lab.config import AugmentOptions
-from ssfe.lab.data import ArrayImages, ImageSplit, Preprocessing
-from ssfe.lab.training.images import CroppedImages, TrainImages, training_images
+from ssfe.lab.data import ArrayImages, CropFlip, ImageSplit, Preprocessing
+from ssfe.lab.training.images import CroppedImages, ResidentImages, TrainImages, training_images
 from ssfe.lab.training.loader import EpochBatches, TrainLoader, evaluation_loader, worker_count
 
 PREPROCESSING = Preprocessing(16, 3, None, "bilinear", (0.5,) * 3, (0.2,) * 3)
@@ -35,7 +35,7 @@ def split(request: pytest.FixtureRequest) -> Images:
 
 
 def make(split: Images, seed: int = 0, workers: int = 0, batch_size: int = 5) -> TrainLoader:
-    images = training_images(split, PREPROCESSING, AUGMENT[split.way], True, seed)
+    images = training_images(split, PREPROCESSING, AUGMENT[split.way], True, seed, CPU)
     assert isinstance(images, CroppedImages if split.way == "batch" else TrainImages)
     return TrainLoader(images, EpochBatches(len(split), batch_size, seed), workers, pin_memory=False)
 
@@ -146,7 +146,29 @@ def test_images_that_are_not_in_memory_are_evaluated_alike(split: Images) -> Non
     ours, theirs = (list(evaluation_loader(images, resized, 5, 0, CPU)) for images in (OnAccess(split), split))
     assert same(ours, theirs)
     assert ours[0][0].shape == (5, 1, 8, 8)
-    assert isinstance(training_images(OnAccess(split), PREPROCESSING, AugmentOptions(), True, 0), TrainImages)
+    assert isinstance(training_images(OnAccess(split), PREPROCESSING, AugmentOptions(), True, 0, CPU), TrainImages)
+
+
+def test_images_on_an_accelerator_are_cropped_as_those_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssfe.lab.training.images._PART", 7)  # 22 images in four parts
+    generator = torch.Generator().manual_seed(0)
+    split = ArrayImages(torch.randint(256, (22, 3, 16, 16), dtype=torch.uint8, generator=generator), torch.arange(22))
+    resized = Preprocessing(12, 1, None, "bilinear", (0.5,), (0.2,))
+    there = ResidentImages(split, resized.eval_transform(), CropFlip(4, True), 0, CPU)
+    here = CroppedImages(split, resized.eval_transform(), CropFlip(4, True), 0)
+    ours, theirs = (TrainLoader(images, EpochBatches(22, 5, 0), 0, pin_memory=False) for images in (there, here))
+    for epoch in (0, 1, 0):
+        assert same(epoch_of(ours, epoch), epoch_of(theirs, epoch))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_small_images_lie_on_the_gpu(split: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda", 0)
+    images = training_images(split, PREPROCESSING, AugmentOptions(), True, 0, gpu)
+    assert isinstance(images, ResidentImages)
+    assert images.__getitems__([(0, 1), (0, 0)])[0].device == gpu
+    monkeypatch.setattr("ssfe.lab.training.images.RESIDENT_LIMIT", 22 * 3 * 16 * 16 - 1)
+    assert not isinstance(training_images(split, PREPROCESSING, AugmentOptions(), True, 0, gpu), ResidentImages)
 
 
 def test_the_number_of_workers() -> None:

@@ -16,6 +16,17 @@ def test_means_are_over_images_and_not_over_batches() -> None:
     assert tally.means() == pytest.approx((2.0, 0.75, 0.0))
 
 
+def test_many_batches_of_several_sizes() -> None:
+    tally = Tally()
+    sizes = [1 + number % 5 for number in range(100)]
+    for number, size in enumerate(sizes):
+        labels = torch.zeros(size, dtype=torch.long)
+        tally.add_logits(torch.eye(5)[:size], labels, torch.tensor(float(number)))
+    loss = sum(number * size for number, size in enumerate(sizes)) / sum(sizes)
+    assert tally.means() == pytest.approx((loss, 100 / sum(sizes), 0.0))
+    assert len(tally._held) < 32
+
+
 def test_the_pretext_task_counts_views() -> None:
     tally = Tally()
     logits = torch.eye(2).expand(3, 2, 2)  # each view is taken for itself,
@@ -45,5 +56,5 @@ def test_an_empty_one() -> None:
 def test_no_graph_is_kept() -> None:
     tally, loss = Tally(), torch.tensor(1.0, requires_grad=True) * 2
     tally.add_logits(torch.eye(3, requires_grad=True), torch.arange(3), loss)
-    assert tally._sums is not None
-    assert not tally._sums.requires_grad
+    assert not any(tensor.requires_grad for batch in tally._held for tensor in batch)
+    assert tally.means() == (2.0, 1.0, 0.0)

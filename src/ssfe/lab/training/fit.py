@@ -18,7 +18,7 @@ from ssfe.lab.data import DataSplits, Preprocessing, batch_transform
 from ssfe.lab.methods import Method
 from ssfe.lab.training.device import find_device, resolve_precision
 from ssfe.lab.training.epoch_log import EpochLog, read_metrics
-from ssfe.lab.training.images import CroppedImages, TrainImages, training_images
+from ssfe.lab.training.images import CroppedImages, ResidentImages, TrainImages, training_images
 from ssfe.lab.training.interrupt import Checkpoints, StopRequest
 from ssfe.lab.training.loader import EpochBatches, TrainLoader, evaluation_batch, evaluation_loader, worker_count
 from ssfe.lab.training.module import Classification
@@ -73,7 +73,7 @@ def fit(
     """
     device = find_device(options.engine.accelerator)
     precision = resolve_precision(options.engine, device)
-    images = training_images(splits.train, preprocessing, options.augmentation, splits.flip, options.seed)
+    images = training_images(splits.train, preprocessing, options.augmentation, splits.flip, options.seed, device)
     loader = _train_loader(images, splits.train.in_memory, options, device)
     module = Classification(
         network.to(memory_format=torch.channels_last) if options.engine.channels_last else network,
@@ -111,11 +111,12 @@ def _train_loader(
 ) -> TrainLoader:
     # Augmenting images one by one keeps an accelerator waiting, though they lie in memory.
     light = in_memory and (isinstance(images, CroppedImages) or device.type == "cpu")
+    there = isinstance(images, ResidentImages)
     return TrainLoader(
         images,
         EpochBatches(len(images), options.loading.batch_size, options.seed),
-        worker_count(options.loading.workers, light),
-        pin_memory=device.type == "cuda",
+        0 if there else worker_count(options.loading.workers, light),
+        pin_memory=device.type == "cuda" and not there,
     )
 
 

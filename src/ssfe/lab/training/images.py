@@ -24,6 +24,11 @@ Batch: TypeAlias = tuple[Tensor, Tensor]
 Loaded: TypeAlias = tuple[Tensor, ...]
 """What a loader gives: a batch, and what its ``finish`` needs to augment it on the device."""
 
+RESIDENT_LIMIT = 2**29
+"""Bytes of training images, as the network sees them, that an accelerator holds twice: as they are and cropped."""
+_PART = 4096
+"""Images prepared at a time, for indices take more memory than images."""
+
 
 class TrainImages(Dataset[Loaded]):
     """Training images, augmented one by one, by any transformation."""
@@ -85,6 +90,46 @@ class CroppedImages(Dataset[Loaded]):
         return self._drawn[1]
 
 
+class ResidentImages(CroppedImages):
+    """Training images that lie on an accelerator, and are cropped and flipped there an epoch at a time.
+
+    A step then neither copies images to the device nor launches the dozen small operations of a crop, for which a small
+    network would wait. What an image looks like in an epoch is what :class:`CroppedImages` makes of it.
+    """
+
+    def __init__(
+        self, split: ArrayImages, prepare: Transform, augment: CropFlip, seed: int, device: torch.device
+    ) -> None:
+        super().__init__(split, prepare, augment, seed)
+        self.device = device
+        prepared = [prepare(split.stack(torch.arange(len(split))[part])).to(device) for part in self._parts()]
+        self._images = torch.cat(prepared)
+        self._labels = split.labels.to(device)
+        self._cropped: tuple[int, Tensor] | None = None
+
+    def __getitems__(self, places: list[Place]) -> Loaded:
+        """The batch at these places, which are all of one epoch, on the device."""
+        indices = torch.tensor([index for _, index in places]).to(self.device, non_blocking=True)
+        return self._epoch(places[0][0])[indices], self._labels[indices]
+
+    def finish(self, loaded: Loaded) -> Batch:
+        """The batch, which is as it should be."""
+        images, labels = loaded
+        return images, labels
+
+    def _epoch(self, epoch: int) -> Tensor:
+        """All images as they are in an epoch."""
+        if self._cropped is None or self._cropped[0] != epoch:
+            self._cropped = None  # or there would be three of them for a while
+            draws = self._draws(epoch).to(self.device)
+            cropped = [self.augment(self._images[part], draws[part]).contiguous() for part in self._parts()]
+            self._cropped = epoch, torch.cat(cropped)
+        return self._cropped[1]
+
+    def _parts(self) -> list[slice]:
+        return [slice(start, start + _PART) for start in range(0, len(self), _PART)]
+
+
 class EvaluationImages(Dataset[Batch]):
     """Images as the network sees them outside training."""
 
@@ -105,12 +150,23 @@ class EvaluationImages(Dataset[Batch]):
 
 
 def training_images(
-    split: ImageSplit, preprocessing: Preprocessing, augment: AugmentOptions, flip: bool, seed: int
+    split: ImageSplit,
+    preprocessing: Preprocessing,
+    augment: AugmentOptions,
+    flip: bool,
+    seed: int,
+    device: torch.device,
 ) -> TrainImages | CroppedImages:
-    """The training images of a run: a batch at a time where images and augmentation allow it, else one by one."""
+    """The training images of a run on a device: an epoch or a batch at a time where images and augmentation allow it,
+    else one by one.
+    """
     whole = crop_flip(preprocessing, augment, flip)
     if isinstance(split, ArrayImages) and whole is not None:
-        return CroppedImages(split, preprocessing.eval_transform(), whole, seed)
+        prepare = preprocessing.eval_transform()
+        size = len(split) * preprocessing.channels * preprocessing.image_size**2
+        if device.type != "cpu" and size <= RESIDENT_LIMIT:
+            return ResidentImages(split, prepare, whole, seed, device)
+        return CroppedImages(split, prepare, whole, seed)
     return TrainImages(split, train_transform(preprocessing, augment, flip), seed)
 
 
