@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -327,21 +328,40 @@ def test_automatic_from_2_to_the_17_on() -> None:
     assert isinstance(enhance(conv, ChannelDiscard(3))(torch.randn(1, 3, 2, 2)), JointLogits)
 
 
-def test_peak_memory() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_peak_memory(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within 1.6 times that of an N*M-way classifier on one view, and far below whole logits."""
-    joint = JointClassifier(32, 2048, logits="chunked")
-    x, labels = torch.randn(64, 32).requires_grad_(), torch.randint(2048, (64,))
+    channels = 32 if dtype == torch.float32 else 256  # wide enough for all rows at once
+    joint = JointClassifier(channels, 2048, logits="chunked", dtype=dtype)
+    x, labels = torch.randn(64, channels, dtype=dtype).requires_grad_(), torch.randint(2048, (64,))
 
     def enhanced() -> None:
-        joint.zero_grad()
         JointLoss()(joint(x), labels).backward()
 
     def plain() -> None:
-        joint.zero_grad()
-        F.cross_entropy(F.linear(x, joint.weight, joint.bias), labels).backward()
+        F.cross_entropy(F.linear(x, joint.weight, joint.bias).float(), labels).backward()
 
-    ssfe.chunked._BLOCK = 2**14
-    chunked, one_view = allocated_bytes(enhanced), allocated_bytes(plain)
+    def peak(call: Callable[[], None]) -> int:
+        joint.zero_grad()  # first, or what it frees would count
+        return allocated_bytes(call)
+
+    monkeypatch.setattr(ssfe.chunked, "_BLOCK", 2**14)
+    chunked, one_view = peak(enhanced), peak(plain)
     joint.logits = "whole"
     assert chunked < 1.6 * one_view
-    assert chunked < 0.35 * allocated_bytes(enhanced)
+    assert chunked < 0.35 * peak(enhanced)
+
+
+def test_half_precision_of_all_rows_at_once_and_of_chunks() -> None:
+    joint = JointClassifier(48, 7, logits="chunked", dtype=torch.bfloat16)
+    loss = JointLoss()
+    for rows in (36, 37):  # 4 atoms of 36 rows are three times 48 channels
+        x, labels = torch.randn(rows, 48).bfloat16().requires_grad_(), torch.randint(7, (rows,))
+        leaves = (x, *joint.parameters())
+        found = torch.autograd.grad(loss(joint(x), labels), leaves)
+        wide = joint.double()
+        expected = torch.autograd.grad(loss(wide(x.double()), labels), (x, *wide.parameters()))
+        joint.bfloat16()
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours.dtype == torch.bfloat16
+            assert (ours - theirs).abs().max() < 0.02 * theirs.abs().max()

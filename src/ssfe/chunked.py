@@ -17,8 +17,8 @@ from torch import Tensor
 from ssfe.atom_products import partial_products, to_features, to_weight
 from ssfe.atoms import AtomPlan, Combination, accumulator, combine, gather_gradients, summed
 
-_BLOCK = 2**18
-"""Logits that a processor works on at a time, so that they stay in its cache."""
+_BLOCK, _ACCELERATOR_BLOCK = 2**18, 2**24
+"""Logits worked on at a time: on a CPU as many as stay in its cache."""
 
 
 def chunked_joint_cross_entropy(
@@ -84,12 +84,16 @@ def _joint_loss(
     plan = AtomPlan(keep, tuple(widths), None, kind, pays=True)
     rows, outputs, wide = len(x), len(weight), accumulator(x)
     scale = gradient_scale / max(views.numel(), 1)
-    found = _empty_gradients(x, weight, bias, gradients)
+    # In half precision several chunks would have to be summed in float32: the logits of all rows at once take less.
+    whole = x.dtype != wide and len(widths) * rows <= 3 * x.shape[1]
+    found = _empty_gradients(x, weight, bias, gradients, weight.dtype if whole else accumulator(weight))
     product_weight, wide_bias = weight.to(x.dtype), None if bias is None else bias.to(wide)
     images = torch.arange(rows, device=x.device) // max(rows // max(len(labels), 1), 1)
     loss = x.new_zeros((), dtype=wide)
-    chunk = max(-(-2 * rows // max(keep.shape)), 1)  # logits as many as two views of all rows have
-    block = max(_BLOCK // (max(keep.shape) * outputs), 1) if x.device.type == "cpu" else chunk
+    # Else logits as many as two views of all rows have.
+    chunk = max(rows if whole else -(-2 * rows // max(keep.shape)), 1)
+    block = _BLOCK if x.device.type == "cpu" else _ACCELERATOR_BLOCK
+    block = max(block // (max(keep.shape) * outputs), 1)
     workspace = x.new_empty(min(block, chunk), outputs, dtype=wide)
     buffer = x.new_empty(len(widths), chunk, outputs)
     for start in range(0, rows, chunk):
@@ -99,7 +103,7 @@ def _joint_loss(
             some = slice(first, min(first + block, own.stop))
             part = partials[:, first - start : some.stop - start]
             total = workspace[: some.stop - first]
-            logits = combine(part.to(wide), wide_bias, plan, total)
+            logits = _logits(part, wide_bias, plan, total)
             loss += _softmax_loss(logits, views[some].T, labels[images[some]], transforms, label_smoothing)
             if any(gradients):
                 summed(logits, total)
@@ -110,39 +114,51 @@ def _joint_loss(
     return loss / views.numel(), found[0], found[1].to(weight.dtype), to_bias.to(weight.dtype)
 
 
+def _logits(partials: Tensor, bias: Tensor | None, plan: AtomPlan, total: Tensor) -> Tensor:
+    """The views' logits (V, r, N*M) in the accumulator's dtype, perhaps in the partials' memory; ``total`` is some."""
+    if plan.combination != "others" or partials.dtype == total.dtype:
+        return combine(partials.to(total.dtype), bias, plan, total)
+    summed(partials, total)
+    return torch.sub(total if bias is None else total.add_(bias), partials)  # half precision is widened on the way
+
+
 def _softmax_loss(logits: Tensor, views: Tensor, labels: Tensor, transforms: int, label_smoothing: float) -> Tensor:
     """The summed loss of logits (V, r, N*M), which become their own gradient; views (V, r), labels (r,) or (r, N)."""
     by_class = logits.view(*logits.shape[:2], -1, transforms)
     classes = by_class.shape[2]
-    soft = labels.is_floating_point() or label_smoothing > 0
-    mass: Tensor | float = 1.0
-    if soft:
-        probabilities = labels if labels.is_floating_point() else torch.nn.functional.one_hot(labels, classes)
-        probabilities = probabilities.to(logits.dtype)
-        probabilities = (1 - label_smoothing) * probabilities + label_smoothing / classes
-        mass = probabilities.sum(-1, keepdim=True)
-        index = views[:, :, None, None].expand(*by_class.shape[:3], 1)
-        true = (by_class.gather(3, index).squeeze(3) * probabilities).sum(-1, keepdim=True)
-    else:
+    if not labels.is_floating_point() and not label_smoothing:
         index = (labels * transforms + views)[:, :, None]
         true = logits.gather(2, index)
-    peak = logits.amax(2, keepdim=True)
-    normaliser = logits.sub_(peak).exp_().sum(2, keepdim=True)
-    logits.mul_(mass / normaliser)
-    if soft:
-        by_class.scatter_add_(3, index, -probabilities[:, :, None].expand(index.shape))
-    else:
+        loss = (_softmax(logits) - true).sum()
         logits.scatter_add_(2, index, -torch.ones_like(true))
-    loss: Tensor = ((normaliser.log() + peak) * mass - true).sum()
+        return loss
+    probabilities = labels if labels.is_floating_point() else torch.nn.functional.one_hot(labels, classes)
+    probabilities = probabilities.to(logits.dtype)
+    probabilities = (1 - label_smoothing) * probabilities + label_smoothing / classes
+    mass = probabilities.sum(-1, keepdim=True)
+    index = views[:, :, None, None].expand(*by_class.shape[:3], 1)
+    true = (by_class.gather(3, index).squeeze(3) * probabilities).sum(-1, keepdim=True)
+    loss = (_softmax(logits) * mass - true).sum()
+    logits.mul_(mass)
+    by_class.scatter_add_(3, index, -probabilities[:, :, None].expand(index.shape))
     return loss
 
 
-def _empty_gradients(x: Tensor, weight: Tensor, bias: Tensor | None, gradients: list[bool]) -> tuple[Tensor, ...]:
-    wide = accumulator(weight)
+def _softmax(logits: Tensor) -> Tensor:
+    """Logits (V, r, N*M) become their softmax; returns their log-sum-exp (V, r, 1), from the largest probability, which
+    is the inverse of the sum and cannot vanish."""
+    peak = logits.amax(2, keepdim=True)
+    return peak - torch.softmax(logits, 2, out=logits).amax(2, keepdim=True).log()
+
+
+def _empty_gradients(
+    x: Tensor, weight: Tensor, bias: Tensor | None, gradients: list[bool], of_weight: torch.dtype
+) -> tuple[Tensor, ...]:
+    bias_sums = torch.zeros(len(weight), dtype=accumulator(weight), device=x.device)
     return (
         torch.empty_like(x) if gradients[0] else x.new_empty(0),
-        torch.empty_like(weight, dtype=wide) if gradients[1] else weight.new_empty(0),
-        torch.zeros(len(weight), dtype=wide, device=x.device) if gradients[2] else weight.new_empty(0),
+        torch.empty_like(weight, dtype=of_weight) if gradients[1] else weight.new_empty(0),
+        bias_sums if gradients[2] else weight.new_empty(0),
     )
 
 
@@ -178,8 +194,8 @@ def _add_products(
 def _(x: Tensor, weight: Tensor, bias: Tensor | None, *others: Any) -> tuple[Tensor, ...]:
     wide = accumulator(x)
     gradients: list[bool] = others[-1]
-    found = _empty_gradients(x, weight, bias, gradients)
-    return x.new_empty((), dtype=wide), found[0], found[1].to(weight.dtype), found[2].to(weight.dtype)
+    found = _empty_gradients(x, weight, bias, gradients, weight.dtype)
+    return x.new_empty((), dtype=wide), found[0], found[1], found[2].to(weight.dtype)
 
 
 def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

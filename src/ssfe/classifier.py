@@ -265,7 +265,11 @@ class JointClassifier(nn.Module):
         """The transformation of each view, (B, V)."""
         if sampled is not None:
             return sampled[:, None]
-        return torch.arange(self.transforms, device=self.weight.device).expand(batch, -1)
+        return self._numbers().expand(batch, -1)
+
+    def _numbers(self) -> Tensor:
+        """0..M-1."""
+        return self.channel_masks.numbers
 
     def _sample_views(self, x: Tensor) -> Tensor | None:
         return None if self.views == "all" else self.channel_masks.draw(x.shape[0], x.device)

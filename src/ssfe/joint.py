@@ -120,7 +120,7 @@ def joint_cross_entropy(logits: Tensor, views: Tensor, labels: Tensor, *, label_
     logits = at_least_float32(logits)
     if not labels.is_floating_point() and not label_smoothing:
         # View by view, as the joint classifier has them: nothing is copied.
-        targets = joint_targets(labels, views, *logits.shape[2:]).T.flatten()
+        targets = torch.add(views.T, labels, alpha=logits.shape[3]).flatten()
         return F.cross_entropy(logits.transpose(0, 1).flatten(2).flatten(0, 1), targets, ignore_index=_NO_LABEL)
     own = _own_transform(logits, views)
     log_normaliser = logits.flatten(2).logsumexp(-1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ssfe.atom_products import partial_products, to_features, to_weight
 from ssfe.atoms import AtomPlan, accumulator, combine, gather_gradients, in_atom_order, permuted, summed
@@ -16,6 +17,10 @@ from ssfe.gradients import scaled_gradient
 _BLOCK = 2**22
 """Elements of the atoms' partials at a time: they stay in a processor's cache (16 MiB), where all at once would be
 several times as large as the views."""
+
+_VISIBLE = 4e9
+"""Operations of M products that an accelerator takes as long for as Python for the launches of partial products, some
+tens of microseconds."""
 
 _NARROWEST = 256
 """Outputs of a block, at least: narrower products are slow."""
@@ -45,14 +50,26 @@ def view_products(
     return products
 
 
+def partials_pay(plan: AtomPlan, rows: int, outputs: int, accelerator: bool) -> bool:
+    """Whether the products of (rows, C) features are to come from the atoms' partials, and not from masked copies.
+
+    On an accelerator a step of a small network is spent on launching: there the two launches of one large product win,
+    until that has enough arithmetic to be seen; and gathering channels costs more than a few times the arithmetic.
+    """
+    if not accelerator:
+        return plan.pays
+    work = 2 * len(plan.keep) * rows * sum(plan.widths) * outputs
+    return plan.pays and plan.order is None and plan.combination != "sums" and work >= _VISIBLE
+
+
 def masked_products(
     x: Tensor, weight: Tensor, bias: Tensor | None, masks: Tensor, gradient_scale: float = 1.0
 ) -> Tensor:
-    """The same, by M masked copies of x: for masks of so many atoms that partial products do not pay.
+    """The same, by M masked copies of x: where partial products do not pay.
 
     (P, C), (O, C), (O,) or None, bool (M, C) -> (M, P, O).
     """
-    return torch.nn.functional.linear(x * masks[:, None], *_scaled(weight, bias, gradient_scale))
+    return F.linear(x * masks[:, None], *_scaled(weight, bias, gradient_scale))
 
 
 def product_dtype(x: Tensor) -> torch.dtype:

@@ -111,6 +111,9 @@ class TappedClassifier(EmbeddedClassifier):
         self.tap = transform
         return transform.transformation.transforms
 
+    def _numbers(self) -> Tensor:
+        return torch.arange(self.transforms, device=self.weight.device)
+
     def _packs(self) -> bool:
         return self.training or self.inference == "aggregated"
 

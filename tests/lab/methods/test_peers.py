@@ -81,6 +81,14 @@ def test_starts_with_the_stock_predictions_and_deploys_the_stock_network(
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_what_is_deployed_shares_nothing_with_what_was_trained(name: MethodName) -> None:
+    """Or moving it to the CPU, as saving does, would tear the trained network apart on a GPU."""
+    method, network, _ = prepared(name)
+    kept = {tensor.data_ptr() for tensor in network.state_dict(keep_vars=True).values() if tensor.numel()}
+    assert not any(tensor.data_ptr() in kept for tensor in method.deploy(network).state_dict().values())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_probabilities_of_one_class_are_its_index(name: MethodName, images: Tensor) -> None:
     method, network, _ = prepared(name)
     perturbed(network).train()

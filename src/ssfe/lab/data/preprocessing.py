@@ -88,7 +88,7 @@ class Preprocessing:
     def normalize(self, batch: Tensor) -> Tensor:
         """uint8 (B, C, S, S) to float32 of mean 0 and deviation 1, on the batch's device, memory format kept."""
         shift, scale = _constants(self.mean, self.std, batch.device)
-        return batch.to(torch.float32).sub(shift).mul(scale)
+        return batch.sub(shift).mul_(scale)  # bytes become float32 in the subtraction, without a pass of their own
 
 
 @lru_cache(maxsize=32)

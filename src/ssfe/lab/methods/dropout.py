@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import nn
 
 from ssfe import ChannelDiscard
@@ -35,4 +37,4 @@ class FeatureDropout(Plain):
 
     def deploy(self, network: nn.Module) -> nn.Module:
         dropped = next(module for module in network.modules() if isinstance(module, DroppedClassifier))
-        return swapped(network, dropped, dropped[1])
+        return swapped(network, dropped, copy.deepcopy(dropped[1]))

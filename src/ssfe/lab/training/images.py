@@ -110,7 +110,7 @@ class ResidentImages(CroppedImages):
     def __getitems__(self, places: list[Place]) -> Loaded:
         """The batch at these places, which are all of one epoch, on the device."""
         indices = torch.tensor([index for _, index in places]).to(self.device, non_blocking=True)
-        return self._epoch(places[0][0])[indices], self._labels[indices]
+        return self._epoch(places[0][0])[indices].permute(0, 3, 1, 2), self._labels[indices]
 
     def finish(self, loaded: Loaded) -> Batch:
         """The batch, which is as it should be."""
@@ -118,11 +118,11 @@ class ResidentImages(CroppedImages):
         return images, labels
 
     def _epoch(self, epoch: int) -> Tensor:
-        """All images as they are in an epoch."""
+        """All images as they are in an epoch, (n, S, S, C): a batch of them is channels_last without a copy."""
         if self._cropped is None or self._cropped[0] != epoch:
             self._cropped = None  # or there would be three of them for a while
             draws = self._draws(epoch).to(self.device)
-            cropped = [self.augment(self._images[part], draws[part]).contiguous() for part in self._parts()]
+            cropped = [self.augment(self._images[part], draws[part]).permute(0, 2, 3, 1) for part in self._parts()]
             self._cropped = epoch, torch.cat(cropped)
         return self._cropped[1]
 
