@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ TITLES = {"M": "M, transformations", "N": "N, classes", "C": "C, channels", "B":
 def write_docs(results: Path, docs: Path) -> None:
     """Fill the marked parts of docs/cost.md, and draw docs/cost-growth.svg; a new page where there is none."""
     files = sorted(results.glob("cost-*.json"))
-    found = [json.loads(file.read_text()) for file in files]
+    found = [_read(file) for file in files]
+    found += [{**own, "machines": {"loops": own["machine"]}} for own in map(_read, sorted(results.glob("loop-*.json")))]
     page = docs / "cost.md"
     text = page.read_text() if page.exists() else "".join(f"{_mark(name)}\n<!-- end -->\n" for name in TABLES)
     for name, table in TABLES.items():
@@ -33,6 +35,10 @@ def write_docs(results: Path, docs: Path) -> None:
     for one in found:
         if "growth" in one:
             draw(one["growth"], docs / "cost-growth.svg")
+
+
+def _read(file: Path) -> Any:
+    return json.loads(file.read_text())
 
 
 def _mark(name: str) -> str:
@@ -164,6 +170,17 @@ def inference(found: dict[str, Any]) -> str:
     return _table(header, rows)
 
 
+def loops(found: dict[str, Any]) -> str:
+    """One row for each network and method that `ssfe train` was timed with."""
+    header = ("network, method, size", "bare loop, images/s", "ssfe train, images/s", "ratio", "rounds")
+    rows = []
+    for name, one in found["loops"].items():
+        low, middle, high = statistics.quantiles(one["ratios"], n=4, method="inclusive")
+        rates = (f"{one['images_per_second'][way]:,.0f}" for way in ("bare", "ssfe train"))
+        rows.append((name, *rates, f"{middle:.3f} [{low:.3f}, {high:.3f}]", str(len(one["ratios"]))))
+    return _table(header, rows)
+
+
 def picture(found: dict[str, Any]) -> str:
     """A link to what :func:`draw` draws."""
     return "![Training step relative to plain, against M, N, C and batch size](cost-growth.svg)"
@@ -176,6 +193,7 @@ TABLES = {
     "steps": steps,
     "growth": picture,
     "inference": inference,
+    "loops": loops,
 }
 
 

@@ -1,0 +1,83 @@
+"""What an accelerator is asked to do in a step: a small network's takes as long as its launches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import ssfe
+from ssfe.products import partials_pay
+
+_FREE = (
+    "view",
+    "expand",
+    "transpose",
+    "detach",
+    "t.default",
+    "unsqueeze",
+    "select",
+    "slice",
+    "empty",
+    "alias",
+    "split",
+)
+"""Parts of names of operations that launch nothing."""
+
+
+class Launches(TorchDispatchMode):
+    """Counts operations that compute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func).removeprefix("aten.").split(".")[0]
+        if name not in _FREE:
+            self.names.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def launches(model: nn.Module, criterion: Any, x: Tensor, labels: Tensor) -> list[str]:
+    """Of a forward pass, the loss and the backward pass."""
+    with Launches() as counted:
+        criterion(model(x), labels).backward()
+    return counted.names
+
+
+@pytest.fixture
+def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pay(plan: Any, rows: int, outputs: int, accelerator: bool) -> bool:
+        return partials_pay(plan, rows, outputs, accelerator=True)
+
+    monkeypatch.setattr("ssfe.masks.partials_pay", pay)
+    monkeypatch.setattr("ssfe.loss._readable", lambda tensor: False)  # values are looked at on the CPU alone
+
+
+@pytest.mark.usefixtures("as_on_an_accelerator")
+@pytest.mark.parametrize("scheme", ["drop_group", "drop_fraction"])
+def test_a_small_classifier_takes_four_launches_more(scheme: Any) -> None:
+    x, labels = torch.randn(8, 64, requires_grad=True), torch.randint(10, (8,))
+    stock = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    plain = launches(stock, F.cross_entropy, x, labels)
+    x.grad = None
+    model = ssfe.enhance(stock, ssfe.ChannelDiscard(scheme=scheme))
+    ours = launches(model, ssfe.JointLoss(), x, labels)
+    assert len(ours) <= len(plain) + 4, ours
+
+
+@pytest.mark.usefixtures("as_on_an_accelerator")
+def test_the_numbers_are_those_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, labels = torch.randn(8, 64, dtype=torch.float64, requires_grad=True), torch.randint(10, (8,))
+    model = ssfe.enhance(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double(), ssfe.ChannelDiscard(identity=True))
+    leaves = (x, *model.parameters())
+    loss = ssfe.JointLoss()(model(x), labels)
+    found = loss, *torch.autograd.grad(loss, leaves)
+    monkeypatch.undo()
+    loss = ssfe.JointLoss()(model(x), labels)
+    torch.testing.assert_close(found, (loss, *torch.autograd.grad(loss, leaves)), rtol=1e-10, atol=1e-12)
