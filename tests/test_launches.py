@@ -13,20 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import ssfe
 from ssfe.products import partials_pay
 
-_FREE = (
-    "view",
-    "expand",
-    "transpose",
-    "detach",
-    "t.default",
-    "unsqueeze",
-    "select",
-    "slice",
-    "empty",
-    "alias",
-    "split",
-)
-"""Parts of names of operations that launch nothing."""
+_FREE = {"_unsafe_view", "alias", "detach", "empty", "expand", "permute", "select", "slice", "split", "t", "transpose"}
+_FREE |= {"empty_like", "new_empty", "split_with_sizes", "unsqueeze", "view", "view_as"}
+"""Operations that launch nothing."""
 
 
 class Launches(TorchDispatchMode):
