@@ -298,8 +298,10 @@ class JointClassifier(nn.Module):
         """The inverse of :meth:`_stacked_views`, from (views * B [+ B], N*M)."""
         views = self.transforms if sampled is None else 1
         batch = stacked.shape[0] // (views + (self.distilled is not None))
-        joint = stacked[: views * batch].view(views, batch, self.num_classes, self.transforms).transpose(0, 1)
-        distilled = None if self.distilled is None else stacked[views * batch :, : self.num_classes]
+        joint, distilled = stacked, None
+        if self.distilled is not None:  # else no slice, whose gradient would be a copy
+            joint, distilled = stacked[: views * batch], stacked[views * batch :, : self.num_classes]
+        joint = joint.view(views, batch, self.num_classes, self.transforms).transpose(0, 1)
         return JointLogits(joint, self._own_views(batch, sampled), distilled)
 
     def _spread(self, weight: Tensor) -> Tensor:

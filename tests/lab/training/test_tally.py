@@ -56,5 +56,5 @@ def test_an_empty_one() -> None:
 def test_no_graph_is_kept() -> None:
     tally, loss = Tally(), torch.tensor(1.0, requires_grad=True) * 2
     tally.add_logits(torch.eye(3, requires_grad=True), torch.arange(3), loss)
-    assert not any(tensor.requires_grad for batch in tally._held for tensor in batch)
+    assert not any(tensor is not None and tensor.requires_grad for batch in tally._held for tensor in batch)
     assert tally.means() == (2.0, 1.0, 0.0)

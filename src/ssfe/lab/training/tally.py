@@ -17,7 +17,7 @@ class Tally:
     def __init__(self) -> None:
         self._sums: Tensor | None = None
         self._images: list[int] = []
-        self._held: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._held: list[tuple[Tensor, Tensor, Tensor | None]] = []
 
     def add(self, readings: Readings, shipped: str, labels: Tensor, loss: Tensor) -> None:
         """Count one training batch: labels (B,), the method's scalar loss."""
@@ -55,17 +55,19 @@ class Tally:
         self._sums = torch.tensor(state, dtype=torch.float64) if state else None
 
     def _count(self, logits: Tensor, labels: Tensor, loss: Tensor, recognised: Tensor | None) -> None:
-        loss = loss.detach()
         correct = (logits.argmax(-1) == labels).sum()
         self._images.append(len(labels))
-        self._held.append((loss, correct, torch.zeros_like(loss) if recognised is None else recognised))
+        self._held.append((loss.detach(), correct, recognised))
         if len(self._held) == _HELD:
             self._add_up()
 
     def _add_up(self) -> None:
         if not self._held:
             return
-        losses, correct, recognised = (torch.stack(column) for column in zip(*self._held, strict=True))
+        held_losses, held_correct, held_recognised = zip(*self._held, strict=True)
+        losses, correct = torch.stack(held_losses), torch.stack(held_correct)
+        known = [share for share in held_recognised if share is not None]  # all or none: a run has one method
+        recognised = torch.stack(known) if known else torch.zeros_like(losses)
         # float32 where the device has no float64; an epoch's counts stay exact up to 2**24 images.
         wide = torch.float32 if losses.device.type == "mps" else torch.float64
         images = torch.tensor(self._images, dtype=wide).to(losses.device)
