@@ -1,7 +1,8 @@
 """The evidence: every study by its commands, and the tables made from what they leave.
 
     python -m benchmarks.evidence list              what there is, and what has been run
-    python -m benchmarks.evidence run NAME          run or continue a study; Ctrl-C and the same command continue it
+    python -m benchmarks.evidence run NAME          run or continue a study; Ctrl-C and the same command continue it;
+                                                    --jobs J: runs at a time, instead of the study's own number
     python -m benchmarks.evidence tables            write README.md's and docs/evidence.md's tables anew
 
 Run from the repository's root, with `ssfe[lab]` installed. A study is one or more calls of `ssfe compare` into a folder
@@ -59,9 +60,10 @@ def rows(content: dict[str, Any]) -> list[Row]:
     return summarise(content["cells"], content["step_ratios"])
 
 
-def run(study: Study) -> int:
-    """Call ssfe compare for each part."""
-    for command in study.commands():
+def run(study: Study, jobs: int | None = None) -> int:
+    """Call ssfe compare for each part, with ``jobs`` runs at a time where that is given."""
+    own = [] if jobs is None else ["--jobs", str(jobs)]
+    for command in (part + own for part in study.commands()):
         print("$", shlex.join(command), flush=True)
         status = subprocess.run([sys.executable, "-m", "ssfe.cli", *command[1:]], cwd=ROOT).returncode
         if status:
@@ -157,11 +159,12 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["list", "run", "tables"])
     parser.add_argument("study", nargs="?", choices=list(STUDIES))
+    parser.add_argument("--jobs", type=int)
     asked = parser.parse_args(arguments)
     if asked.what == "run":
         if asked.study is None:
             parser.error("run needs the name of a study")
-        return run(STUDIES[asked.study])
+        return run(STUDIES[asked.study], asked.jobs)
     if asked.what == "tables":
         for path, text in pages().items():
             path.write_text(text)

@@ -54,6 +54,19 @@ def test_the_list_names_every_study() -> None:
     assert [line.split()[0] for line in listed] == list(STUDIES)
 
 
+def test_a_study_is_run_by_its_commands_with_as_many_jobs_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[list[str]] = []
+
+    def call(command: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
+        called.append(command)
+        return subprocess.CompletedProcess(command, 1 if len(called) == 2 else 0)
+
+    monkeypatch.setattr(subprocess, "run", call)
+    study = STUDIES["cifar100-32px"]
+    assert evidence.main(["run", study.name, "--jobs", "16"]) == 1, "it ends with the first part that failed"
+    assert [command[3:] for command in called] == [[*part[1:], "--jobs", "16"] for part in study.commands()[:2]]
+
+
 def test_a_page_without_its_markers_is_left_alone() -> None:
     with pytest.raises(SystemExit, match="markers"):
         evidence.replaced("no markers", "block")
