@@ -37,7 +37,7 @@ def measure(parts: list[str], fast: bool, folder: Path, device: torch.device) ->
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"machines": {}}
     for part in parts:
         print(f"{part} ...", flush=True)
-        machine = describe_machine()
+        machine = describe_machine(gpu=device.type == "cuda")
         results[part] = ANYWHERE[part](fast, device) if part in ANYWHERE else CPU_ONLY[part](fast)
         results["machines"][part] = machine
         path.write_text(json.dumps(results, indent=1) + "\n")

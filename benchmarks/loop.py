@@ -133,7 +133,7 @@ def main(arguments: list[str]) -> int:
     result: dict[str, Any] = {}
     with contextlib.suppress(FileNotFoundError):
         result = json.loads(asked.output.read_text())
-    result["machine"] = describe_machine()
+    result["machine"] = describe_machine(gpu=True)
     result.setdefault("loops", {})[f"{asked.model} {asked.method} {asked.size} px"] = {
         "ratio": statistics.median(ratios),
         "ratios": ratios,

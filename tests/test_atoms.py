@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ssfe import ChannelDiscard
 from ssfe.atoms import plan_atoms
-from ssfe.products import masked_products, partials_pay, view_products
+from ssfe.products import launches_pay, masked_products, view_products
 
 
 @given(st.integers(1, 6), st.integers(1, 20), st.integers(1, 4), st.integers(0, 10**6))
@@ -89,21 +89,21 @@ def test_plans(arguments: dict, channels: int, atoms: int | None, in_place: bool
 
 
 @pytest.mark.parametrize(
-    ("transform", "batch", "outputs", "pays"),
+    ("transform", "batch", "outputs", "half", "pays"),
     [
-        (ChannelDiscard(), 256, 4000, True),
-        (ChannelDiscard(), 128, 400, False),  # over before Python has launched the partials
-        (ChannelDiscard(groups="interleaved"), 256, 4000, False),
-        (ChannelDiscard(scheme="drop_fraction"), 256, 4000, False),
+        (ChannelDiscard(), 256, 4000, False, True),
+        (ChannelDiscard(), 128, 400, False, False),  # over before Python has launched the partials
+        (ChannelDiscard(), 256, 4000, True, False),
+        (ChannelDiscard(), 512, 4000, True, True),
+        (ChannelDiscard(groups="interleaved"), 256, 4000, False, False),
+        (ChannelDiscard(identity=True), 256, 4000, False, False),
+        (ChannelDiscard(scheme="drop_fraction"), 256, 80_000, False, True),
+        (ChannelDiscard(), 600, 40, False, True),  # a dense head: many copies for few outputs
     ],
-    ids=["large", "small", "to be gathered", "overlapping"],
 )
-def test_an_accelerator_makes_partial_products_of_large_ones_alone(
-    transform: ChannelDiscard, batch: int, outputs: int, pays: bool
-) -> None:
+def test_launches_that_pay(transform: ChannelDiscard, batch: int, outputs: int, half: bool, pays: bool) -> None:
     plan = plan_atoms(transform.keep_masks(2048))
-    assert partials_pay(plan, batch, outputs, accelerator=True) == pays
-    assert partials_pay(plan, batch, outputs, accelerator=False)
+    assert launches_pay(plan, batch, outputs, half=half) == pays
 
 
 @pytest.mark.parametrize("create_graph", [False, True])

@@ -151,3 +151,14 @@ def test_inductor() -> None:
         torch.testing.assert_close(output.logits, slow[torch.arange(4)[:, None], output.views])
         torch.testing.assert_close(value, loss(output, labels))
     assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("device", ["cpu", "launched"])
+def test_the_training_graph_can_be_exported_for_any_batch(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on an accelerator, where how products are taken depends on the batch, but not in a graph."""
+    if device == "launched":
+        monkeypatch.setattr("ssfe.masks._launched", lambda features: not torch.compiler.is_compiling())
+    model = enhance(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), distill=True).train()
+    exported = torch.export.export(model, (torch.randn(4, 12),), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    x = torch.randn(7, 12)
+    torch.testing.assert_close(exported.module()(x).logits, model(x).logits)

@@ -34,8 +34,12 @@ def both(logits: Tensor, *leaves: Tensor) -> tuple[Tensor, ...]:
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_the_joint_classifier_equals_the_reference(name: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("launched", [True, False], ids=["masked copies", "partial products"])
+def test_the_joint_classifier_equals_the_reference(
+    name: str, dtype: torch.dtype, launched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
+    monkeypatch.setattr("ssfe.masks._launched", lambda features: launched)
     joint = JointClassifier(60, 5, TRANSFORMS[name], device="cuda", dtype=torch.float64)
     x = torch.randn(9, 60, device="cuda", dtype=torch.float64, requires_grad=True)
     expected = both(reference.joint_logits(x, joint.weight, joint.bias, joint.masks), x, joint.weight, joint.bias)
@@ -116,6 +120,7 @@ def test_a_step_can_be_recorded_as_a_cuda_graph() -> None:
         return value
 
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):
             gradients()

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import ssfe
-from ssfe.products import partials_pay
 
 _FREE = {"_unsafe_view", "alias", "detach", "empty", "expand", "permute", "select", "slice", "split", "t", "transpose"}
 _FREE |= {"empty_like", "new_empty", "split_with_sizes", "unsqueeze", "view", "view_as"}
@@ -41,10 +41,7 @@ def launches(model: nn.Module, criterion: Any, x: Tensor, labels: Tensor) -> lis
 
 @pytest.fixture
 def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
-    def pay(plan: Any, rows: int, outputs: int, accelerator: bool) -> bool:
-        return partials_pay(plan, rows, outputs, accelerator=True)
-
-    monkeypatch.setattr("ssfe.masks.partials_pay", pay)
+    monkeypatch.setattr("ssfe.masks._launched", lambda features: True)
     monkeypatch.setattr("ssfe.loss._readable", lambda tensor: False)  # values are looked at on the CPU alone
 
 
@@ -70,3 +67,28 @@ def test_the_numbers_are_those_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.undo()
     loss = ssfe.JointLoss()(model(x), labels)
     torch.testing.assert_close(found, (loss, *torch.autograd.grad(loss, leaves)), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor:UserWarning")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"transform": ssfe.ChannelDiscard(groups="interleaved")},
+        {"transform": ssfe.ChannelDiscard(scheme="drop_fraction")},
+        {"views": "sampled"},
+        {"logits": "chunked"},
+        {"logits": "chunked", "views": "sampled"},
+    ],
+    ids=str,
+)
+def test_parameters_that_are_moved_alone_take_the_masks_along(options: dict[str, Any]) -> None:
+    """As FSDP moves them, and load_state_dict(assign=True). No GPU is needed for tensors without content."""
+    model = ssfe.enhance(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), **options)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for module in model.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                setattr(module, name, nn.Parameter(torch.empty(parameter.shape, device="cuda")))
+        output = model(torch.empty(8, 64, device="cuda"))
+        assert output.views.device.type == "cuda"
+        assert ssfe.JointLoss()(output, torch.zeros(8, dtype=torch.long, device="cuda")).device.type == "cuda"

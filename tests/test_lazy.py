@@ -365,3 +365,11 @@ def test_half_precision_of_all_rows_at_once_and_of_chunks() -> None:
         for ours, theirs in zip(found, expected, strict=True):
             assert ours.dtype == torch.bfloat16
             assert (ours - theirs).abs().max() < 0.02 * theirs.abs().max()
+
+
+def test_gradients_of_an_empty_batch_are_zero() -> None:
+    joint = JointClassifier(12, 5, logits="chunked")
+    JointLoss(check_finite=False)(joint(torch.empty(0, 12)), torch.empty(0, dtype=torch.long)).backward()
+    for parameter in joint.parameters():
+        assert parameter.grad is not None
+        assert not parameter.grad.any()

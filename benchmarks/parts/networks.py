@@ -20,18 +20,21 @@ from ssfe.lab.methods.sla import rotated, widened
 def networks(fast: bool, device: torch.device) -> dict[str, tuple[nn.Module, Tensor]]:
     """Networks of point 4, with a batch each: the usual ones on a GPU, smaller ones on a CPU."""
     torch.manual_seed(0)
-    if fast:
-        return {"test_resnet, 32 px": (timm.create_model("test_resnet", num_classes=10), torch.randn(4, 3, 32, 32))}
     small, large = (32, 8) if device.type == "cpu" else (128, 64)
-    made = {
-        "cifar_resnet20, 32 px": (timm.create_model("cifar_resnet20", num_classes=100), (128, 3, 32, 32)),
-        "small-stem resnet18, 32 px": (
-            timm.create_model("small_stem", base="resnet18", num_classes=100),
-            (small, 3, 32, 32),
-        ),
-        "resnet18, 224 px": (timm.create_model("resnet18", num_classes=100), (large, 3, 224, 224)),
-        "resnet50, 224 px": (timm.create_model("resnet50", num_classes=100), (large, 3, 224, 224)),
-    }
+    toy = {"test_resnet, 32 px": (timm.create_model("test_resnet", num_classes=10), (4, 3, 32, 32))}
+    made = (
+        toy
+        if fast
+        else {
+            "cifar_resnet20, 32 px": (timm.create_model("cifar_resnet20", num_classes=100), (128, 3, 32, 32)),
+            "small-stem resnet18, 32 px": (
+                timm.create_model("small_stem", base="resnet18", num_classes=100),
+                (small, 3, 32, 32),
+            ),
+            "resnet18, 224 px": (timm.create_model("resnet18", num_classes=100), (large, 3, 224, 224)),
+            "resnet50, 224 px": (timm.create_model("resnet50", num_classes=100), (large, 3, 224, 224)),
+        }
+    )
     return {name: (network.to(device), torch.randn(shape, device=device)) for name, (network, shape) in made.items()}
 
 

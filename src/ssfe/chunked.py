@@ -9,6 +9,7 @@ backward has the size of the parameters and the features. (The idea is Liger's a
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -17,8 +18,10 @@ from torch import Tensor
 from ssfe.atom_products import partial_products, to_features, to_weight
 from ssfe.atoms import AtomPlan, Combination, accumulator, combine, gather_gradients, summed
 
-_BLOCK, _ACCELERATOR_BLOCK = 2**18, 2**24
-"""Logits worked on at a time: on a CPU as many as stay in its cache."""
+_BLOCK = 2**18
+"""Logits worked on at a time: as many as stay in a processor's cache."""
+_WIDENED = 2**24
+"""Logits in float32 at a time, on an accelerator, of those that are held in half precision."""
 
 
 def chunked_joint_cross_entropy(
@@ -84,16 +87,15 @@ def _joint_loss(
     plan = AtomPlan(keep, tuple(widths), None, kind, pays=True)
     rows, outputs, wide = len(x), len(weight), accumulator(x)
     scale = gradient_scale / max(views.numel(), 1)
-    # In half precision several chunks would have to be summed in float32: the logits of all rows at once take less.
-    whole = x.dtype != wide and len(widths) * rows <= 3 * x.shape[1]
+    # A weight's gradient in half precision would be summed over chunks in float32: all rows' logits may take less.
+    whole = x.dtype == weight.dtype != wide and len(widths) * rows <= 3 * x.shape[1]
     found = _empty_gradients(x, weight, bias, gradients, weight.dtype if whole else accumulator(weight))
     product_weight, wide_bias = weight.to(x.dtype), None if bias is None else bias.to(wide)
     images = torch.arange(rows, device=x.device) // max(rows // max(len(labels), 1), 1)
     loss = x.new_zeros((), dtype=wide)
     # Else logits as many as two views of all rows have.
     chunk = max(rows if whole else -(-2 * rows // max(keep.shape)), 1)
-    block = _BLOCK if x.device.type == "cpu" else _ACCELERATOR_BLOCK
-    block = max(block // (max(keep.shape) * outputs), 1)
+    block = max(_logits_at_a_time(x) // (max(keep.shape) * outputs), 1)
     workspace = x.new_empty(min(block, chunk), outputs, dtype=wide)
     buffer = x.new_empty(len(widths), chunk, outputs)
     for start in range(0, rows, chunk):
@@ -112,6 +114,13 @@ def _joint_loss(
         _add_products(found, partials, x, product_weight, widths, own, scale)
     to_bias = found[2].mul_(scale)
     return loss / views.numel(), found[0], found[1].to(weight.dtype), to_bias.to(weight.dtype)
+
+
+def _logits_at_a_time(x: Tensor) -> int:
+    """Within a chunk; on an accelerator all of it, unless they are widened."""
+    if x.device.type == "cpu":
+        return _BLOCK
+    return _WIDENED if x.dtype != accumulator(x) else sys.maxsize
 
 
 def _logits(partials: Tensor, bias: Tensor | None, plan: AtomPlan, total: Tensor) -> Tensor:
@@ -154,10 +163,12 @@ def _softmax(logits: Tensor) -> Tensor:
 def _empty_gradients(
     x: Tensor, weight: Tensor, bias: Tensor | None, gradients: list[bool], of_weight: torch.dtype
 ) -> tuple[Tensor, ...]:
+    # Nothing is written for an empty batch.
+    to_weight = (torch.empty_like if len(x) else torch.zeros_like)(weight, dtype=of_weight)
     bias_sums = torch.zeros(len(weight), dtype=accumulator(weight), device=x.device)
     return (
         torch.empty_like(x) if gradients[0] else x.new_empty(0),
-        torch.empty_like(weight, dtype=of_weight) if gradients[1] else weight.new_empty(0),
+        to_weight if gradients[1] else weight.new_empty(0),
         bias_sums if gradients[2] else weight.new_empty(0),
     )
 

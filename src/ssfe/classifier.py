@@ -170,6 +170,7 @@ class JointClassifier(nn.Module):
             raise ValueError(f"the joint classifier takes features {expected}, not {tuple(x.shape)}")
         if not self.training:
             return self._stock_product(x)
+        self.channel_masks.follow(x.device)
         sampled = self._sample_views(x)
         if self._chunked():
             return self._lazy(x.flatten(1), sampled)

@@ -76,6 +76,7 @@ class EmbeddedClassifier(JointClassifier):
             return self._stock_product(x)
         if not self._call.open:
             raise RuntimeError(OUTSIDE)
+        self.channel_masks.follow(x.device)
         # One draw for all calls, so that the network may add or average their logits.
         sampled = self._sample_views(x) if self._call.sampled is None else self._call.sampled
         if sampled is not None and len(sampled) != len(x):

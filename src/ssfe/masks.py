@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssfe.atoms import AtomPlan, plan_atoms
 from ssfe.discard import check_masks
-from ssfe.products import masked_products, partials_pay, view_products
+from ssfe.products import launches_pay, masked_products, product_dtype, view_products
 
 
 class ChannelMasks(nn.Module):
@@ -38,9 +38,19 @@ class ChannelMasks(nn.Module):
 
         The gradients of weight and bias are multiplied by ``gradient_scale``.
         """
-        if partials_pay(self.plan, len(features), len(weight), features.device.type != "cpu"):
+        pays, half = self.plan.pays, product_dtype(features).itemsize < 4
+        if _launched(features):
+            pays = launches_pay(self.plan, features.shape[0], weight.shape[0], half=half)
+        if pays:
             return view_products(features, weight, bias, self.plan, gradient_scale)
         return masked_products(features, weight, bias, self.rows, gradient_scale)
+
+    def follow(self, device: torch.device) -> None:
+        """Move to a network's device where its parameters alone have been moved there, as FSDP and
+        ``load_state_dict(assign=True)`` do.
+        """
+        if self.rows.device != device:
+            self._move(device)
 
     def draw(self, images: int, device: torch.device) -> Tensor:
         """A transformation for each image, uniform over the M: (B,) int64."""
@@ -81,3 +91,8 @@ class ChannelMasks(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._move(fn(self.rows).device)
         return self
+
+
+def _launched(features: Tensor) -> bool:
+    """Whether Python launches what is done with them. What is compiled it does not, and that may be for any size."""
+    return features.device.type != "cpu" and not torch.compiler.is_compiling()

@@ -19,8 +19,10 @@ _BLOCK = 2**22
 several times as large as the views."""
 
 _VISIBLE = 4e9
-"""Operations of M products that an accelerator takes as long for as Python for the launches of partial products, some
-tens of microseconds."""
+"""Operations of M products in float32 for which a large GPU takes some hundred microseconds."""
+
+_COPIES = 2**22
+"""Elements of masked copies, at most, that save launches."""
 
 _NARROWEST = 256
 """Outputs of a block, at least: narrower products are slow."""
@@ -50,16 +52,17 @@ def view_products(
     return products
 
 
-def partials_pay(plan: AtomPlan, rows: int, outputs: int, accelerator: bool) -> bool:
-    """Whether the products of (rows, C) features are to come from the atoms' partials, and not from masked copies.
+def launches_pay(plan: AtomPlan, rows: int, outputs: int, *, half: bool) -> bool:
+    """Whether the many launches of partial products pay on an accelerator, for (rows, C) features.
 
-    On an accelerator a step of a small network is spent on launching: there the two launches of one large product win,
-    until that has enough arithmetic to be seen; and gathering channels costs more than a few times the arithmetic.
+    A step of a small network is spent on launching there. One product of all masked copies takes two launches, and is
+    preferred until its arithmetic is seen, which in half precision, and against partials that have to be gathered or
+    summed, is later; or until the copies, which are kept for the backward pass, are many. Where the lines lie is a
+    guess from few measurements (docs/cost.md).
     """
-    if not accelerator:
-        return plan.pays
-    work = 2 * len(plan.keep) * rows * sum(plan.widths) * outputs
-    return plan.pays and plan.order is None and plan.combination != "sums" and work >= _VISIBLE
+    copies = len(plan.keep) * rows * sum(plan.widths)
+    visible = _VISIBLE * (8 if half else 1) * (8 if plan.order is not None or plan.combination == "sums" else 1)
+    return plan.pays and (2 * copies * outputs >= visible or copies > _COPIES)
 
 
 def masked_products(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 
 import numpy as np
@@ -159,6 +160,7 @@ def test_images_on_an_accelerator_are_cropped_as_those_in_memory(monkeypatch: py
     ours, theirs = (TrainLoader(images, EpochBatches(22, 5, 0), 0, pin_memory=False) for images in (there, here))
     for epoch in (0, 1, 0):
         assert same(epoch_of(ours, epoch), epoch_of(theirs, epoch))
+    assert copy.deepcopy(there.finish).__self__ is there, "an average of the weights would hold the images once more"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -73,7 +73,9 @@ def fit(
     """
     device = find_device(options.engine.accelerator)
     precision = resolve_precision(options.engine, device)
-    images = training_images(splits.train, preprocessing, options.augmentation, splits.flip, options.seed, device)
+    # Processes that load images, if asked for, have them in the host's memory.
+    holder = torch.device("cpu") if options.loading.workers else device
+    images = training_images(splits.train, preprocessing, options.augmentation, splits.flip, options.seed, holder)
     loader = _train_loader(images, splits.train.in_memory, options, device)
     module = Classification(
         network.to(memory_format=torch.channels_last) if options.engine.channels_last else network,
@@ -111,12 +113,11 @@ def _train_loader(
 ) -> TrainLoader:
     # Augmenting images one by one keeps an accelerator waiting, though they lie in memory.
     light = in_memory and (isinstance(images, CroppedImages) or device.type == "cpu")
-    there = isinstance(images, ResidentImages)
     return TrainLoader(
         images,
         EpochBatches(len(images), options.loading.batch_size, options.seed),
-        0 if there else worker_count(options.loading.workers, light),
-        pin_memory=device.type == "cuda" and not there,
+        worker_count(options.loading.workers, light),
+        pin_memory=device.type == "cuda" and not isinstance(images, ResidentImages),
     )
 
 

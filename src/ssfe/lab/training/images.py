@@ -5,7 +5,7 @@ A training image is known by its place (epoch, index), and its augmentation foll
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -77,6 +77,10 @@ class CroppedImages(Dataset[Loaded]):
         images = self.prepare(self.split.stack(indices))
         return images, self.split.labels[indices], self._draws(places[0][0])[indices]
 
+    def __deepcopy__(self, memo: Any) -> CroppedImages:
+        """Itself: an average of the network's weights deep-copies what trains it, and need not copy the data."""
+        return self
+
     def finish(self, loaded: Loaded) -> Batch:
         """The batch, cropped and flipped, wherever it is by now."""
         images, labels, draws = loaded
@@ -102,14 +106,18 @@ class ResidentImages(CroppedImages):
     ) -> None:
         super().__init__(split, prepare, augment, seed)
         self.device = device
-        prepared = [prepare(split.stack(torch.arange(len(split))[part])).to(device) for part in self._parts()]
-        self._images = torch.cat(prepared)
+        shape = prepare(split.stack(torch.zeros(1, dtype=torch.int64))).shape[1:]
+        self._images = torch.empty(len(split), *shape, dtype=torch.uint8, device=device)
+        for part in self._parts():
+            self._images[part] = prepare(split.stack(torch.arange(len(split))[part])).to(device)
         self._labels = split.labels.to(device)
-        self._cropped: tuple[int, Tensor] | None = None
+        self._cropped = torch.empty_like(self._images.permute(0, 2, 3, 1), memory_format=torch.contiguous_format)
+        self._cropped_for: int | None = None
 
     def __getitems__(self, places: list[Place]) -> Loaded:
         """The batch at these places, which are all of one epoch, on the device."""
-        indices = torch.tensor([index for _, index in places]).to(self.device, non_blocking=True)
+        # Elsewhere than on a GPU a copy that nobody waits for may be made of memory that is free by then.
+        indices = torch.tensor([index for _, index in places]).to(self.device, non_blocking=self.device.type == "cuda")
         return self._epoch(places[0][0])[indices].permute(0, 3, 1, 2), self._labels[indices]
 
     def finish(self, loaded: Loaded) -> Batch:
@@ -119,12 +127,12 @@ class ResidentImages(CroppedImages):
 
     def _epoch(self, epoch: int) -> Tensor:
         """All images as they are in an epoch, (n, S, S, C): a batch of them is channels_last without a copy."""
-        if self._cropped is None or self._cropped[0] != epoch:
-            self._cropped = None  # or there would be three of them for a while
+        if self._cropped_for != epoch:
             draws = self._draws(epoch).to(self.device)
-            cropped = [self.augment(self._images[part], draws[part]).permute(0, 2, 3, 1) for part in self._parts()]
-            self._cropped = epoch, torch.cat(cropped)
-        return self._cropped[1]
+            for part in self._parts():
+                self._cropped[part] = self.augment(self._images[part], draws[part]).permute(0, 2, 3, 1)
+            self._cropped_for = epoch
+        return self._cropped
 
     def _parts(self) -> list[slice]:
         return [slice(start, start + _PART) for start in range(0, len(self), _PART)]
