@@ -163,12 +163,11 @@ def _softmax(logits: Tensor) -> Tensor:
 def _empty_gradients(
     x: Tensor, weight: Tensor, bias: Tensor | None, gradients: list[bool], of_weight: torch.dtype
 ) -> tuple[Tensor, ...]:
-    # Nothing is written for an empty batch.
-    to_weight = (torch.empty_like if len(x) else torch.zeros_like)(weight, dtype=of_weight)
+    unwritten = torch.empty_like if len(x) else torch.zeros_like  # nothing is written for an empty batch
     bias_sums = torch.zeros(len(weight), dtype=accumulator(weight), device=x.device)
     return (
         torch.empty_like(x) if gradients[0] else x.new_empty(0),
-        to_weight if gradients[1] else weight.new_empty(0),
+        unwritten(weight, dtype=of_weight) if gradients[1] else weight.new_empty(0),
         bias_sums if gradients[2] else weight.new_empty(0),
     )
 
