@@ -74,11 +74,14 @@ def test_progress_none_prints_no_epochs(elsewhere: Path) -> None:
     assert "epoch" not in succeed("train", *SMALL, "--epochs", "1", "--progress", "none", "--method", "plain").out
 
 
-def test_evaluate_prints_a_table_or_json(finished: Path) -> None:
+@pytest.mark.parametrize("columns", ["80", "40"])
+def test_evaluate_prints_a_table_or_json(finished: Path, columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
     metrics = read_json(finished / "result.json")["test"]["shipped"]
     table = succeed("evaluate", finished).out
     assert "digits: 100 images" in table
-    assert f"{metrics['top1']:.1%}" in table
+    assert all(f"{metrics[name]:.1%}" in table for name in ("top1", "top5"))
+    assert "…" not in table
     assert json.loads(succeed("evaluate", finished, "--json").out)["metrics"] == metrics
 
 

@@ -19,7 +19,7 @@ from ssfe.cli.cost import cost_parser, run_cost
 from ssfe.cli.export import export_parser, run_export
 from ssfe.cli.parsers import PARSERS, switches
 from ssfe.cli.report import report
-from ssfe.cli.tables import evaluation_table, print_result
+from ssfe.cli.tables import evaluation_table, print_result, wide_console
 from ssfe.cli.taps import run_taps, taps_parser
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
@@ -91,8 +91,7 @@ def _train(parsed: dict[str, Any], resumed: RunFolder | None) -> int:
     if resumed is not None and parsed["output"] is not None:
         raise UserError("--output has no place beside --resume: the run goes on in its own folder")
     options = TrainOptions.from_flat(parsed)
-    console = Console(highlight=False)
-    say = _sayer(console)
+    say = _sayer(Console(highlight=False))
     try:
         if resumed is None:
             folder, result = train(options, parsed["output"], say)
@@ -102,7 +101,7 @@ def _train(parsed: dict[str, Any], resumed: RunFolder | None) -> int:
     except Interrupted as stop:
         print(f"ssfe: stopped; continue with: ssfe train --resume {stop.folder}", file=sys.stderr)
         return 128 + stop.number
-    print_result(console, folder, result)
+    print_result(wide_console(), folder, result)
     report(folder.path, say)
     return 0
 
@@ -120,7 +119,7 @@ def _evaluate(parsed: dict[str, Any]) -> int:
     if parsed["json"]:
         print(json.dumps(outcome, indent=2))
     else:
-        Console(highlight=False).print(evaluation_table(outcome))
+        wide_console().print(evaluation_table(outcome))
     return 0
 
 
