@@ -109,24 +109,13 @@ def _large(
     peaks = {}
     for name in ("one view", "ours"):
         joint.zero_grad()
-        peaks[name] = parameters + peak_bytes(calls[name], device)
+        peaks[name] = parameters + allocated_bytes(calls[name], device)
     if channels <= 512 or device.type != "cpu":
         joint.zero_grad()
         joint.logits = "whole"
-        peaks["whole logits"] = parameters + peak_bytes(calls["ours"], device)
+        peaks["whole logits"] = parameters + allocated_bytes(calls["ours"], device)
     sizes = {"B": batch, "C": channels, "N": classes, "M": 4}
     return {**sizes, "precision": _name(dtype), "time": times, "peak_bytes": peaks}
-
-
-def peak_bytes(call: Call, device: torch.device) -> int:
-    """The most that torch's allocator holds at a time during a call, beyond what it held before."""
-    if device.type == "cpu":
-        return allocated_bytes(call)
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    call()
-    return torch.cuda.max_memory_allocated(device) - before
 
 
 def large_calls(joint: ssfe.JointClassifier, batch: int) -> dict[str, Call]:

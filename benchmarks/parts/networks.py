@@ -18,24 +18,24 @@ from ssfe.lab.methods.sla import rotated, widened
 
 
 def networks(fast: bool, device: torch.device) -> dict[str, tuple[nn.Module, Tensor]]:
-    """Networks of point 4, with a batch each: the usual ones on a GPU, smaller ones on a CPU."""
+    """Networks of point 4, with a batch each: batches as usual on a GPU, smaller ones on a CPU."""
     torch.manual_seed(0)
-    small, large = (32, 8) if device.type == "cpu" else (128, 64)
-    toy = {"test_resnet, 32 px": (timm.create_model("test_resnet", num_classes=10), (4, 3, 32, 32))}
-    made = (
-        toy
-        if fast
-        else {
-            "cifar_resnet20, 32 px": (timm.create_model("cifar_resnet20", num_classes=100), (128, 3, 32, 32)),
-            "small-stem resnet18, 32 px": (
-                timm.create_model("small_stem", base="resnet18", num_classes=100),
-                (small, 3, 32, 32),
-            ),
-            "resnet18, 224 px": (timm.create_model("resnet18", num_classes=100), (large, 3, 224, 224)),
-            "resnet50, 224 px": (timm.create_model("resnet50", num_classes=100), (large, 3, 224, 224)),
-        }
-    )
+    if fast:
+        made = {"test_resnet, 32 px": (timm.create_model("test_resnet", num_classes=10), (4, 3, 32, 32))}
+    else:
+        made = _full_size(*((32, 8) if device.type == "cpu" else (128, 64)))
     return {name: (network.to(device), torch.randn(shape, device=device)) for name, (network, shape) in made.items()}
+
+
+def _full_size(small: int, large: int) -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
+    """Networks and the shapes of their batches: of ``small`` images of 32 px, of ``large`` ones of 224 px."""
+    small_stem = timm.create_model("small_stem", base="resnet18", num_classes=100)
+    return {
+        "cifar_resnet20, 32 px": (timm.create_model("cifar_resnet20", num_classes=100), (128, 3, 32, 32)),
+        "small-stem resnet18, 32 px": (small_stem, (small, 3, 32, 32)),
+        "resnet18, 224 px": (timm.create_model("resnet18", num_classes=100), (large, 3, 224, 224)),
+        "resnet50, 224 px": (timm.create_model("resnet50", num_classes=100), (large, 3, 224, 224)),
+    }
 
 
 def steps(fast: bool, device: torch.device) -> list[dict[str, Any]]:

@@ -216,17 +216,19 @@ def _peak_bytes(step: _Step, device: torch.device) -> int:
     """Bytes of tensors at the worst moment of a step, what lasts between steps included."""
     step()  # momentum is there from now on
     step.optimizer.zero_grad()
-    if device.type == "cuda":
+    return step.persistent_bytes() + allocated_bytes(step, device)
+
+
+def allocated_bytes(call: Callable[[], Any], device: torch.device | None = None) -> int:
+    """The most that torch's allocator holds at a time during a call, beyond what it held before: that of a CUDA
+    device, else the CPU's.
+    """
+    gc.collect()  # or what was garbage before would count as freed during the call
+    if device is not None and device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        step()
-        return step.persistent_bytes() + torch.cuda.max_memory_allocated(device) - before
-    return step.persistent_bytes() + allocated_bytes(step)
-
-
-def allocated_bytes(call: Callable[[], Any]) -> int:
-    """The most that torch's CPU allocator holds at a time during a call, beyond what it held before."""
-    gc.collect()  # or what was garbage before would count as freed during the call
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
     # Accumulating, for else torch 2.11 warns that events are cleared.
     profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True)
     with _quiet_profiler(), profiler as recorded:
