@@ -123,6 +123,18 @@ def test_names_of_near_points_do_not_overlap() -> None:
     assert min(b - a for a, b in pairwise(places)) >= 12.9
 
 
+@pytest.mark.parametrize(("dearest", "side"), [(1.1, "end"), (4.0, "start")])
+def test_names_of_near_points_stand_beside_all_of_them(dearest: float, side: str) -> None:
+    costs = {"plain": 1.0, "multitask": 1.02, "ssfe": 1.05}
+    points = [Point(name, "m1", cost, 90.0, {0: 90.0}) for name, cost in costs.items()]
+    chart = tradeoff([*points, Point("sla", "m2", dearest, 95.0, {0: 95.0})], "time", "top-1 %", "told")
+    names = {float(x) for x in re.findall(rf'x="([\d.]+)" y="[\d.]+" class="name halo m1" text-anchor="{side}"', chart)}
+    means = [float(x) for x in re.findall(r'cx="([\d.]+)" cy="[\d.]+" r="5.5" class="dot m1"', chart)]
+    assert len(names) == 1
+    assert len(means) == 3
+    assert (max(names) < min(means) - 10) if side == "end" else (min(names) > max(means) + 10)
+
+
 def test_names_of_too_many_near_points_are_left_out() -> None:
     points = [Point(f"method{i}", "m1", 1.0, 90 + i / 100, {0: 90.0}) for i in range(17)]
     chart = tradeoff([*points, Point("sla", "m2", 4.0, 95.0, {0: 95.0})], "time", "top-1 %", "told")

@@ -12,6 +12,8 @@ from ssfe.lab.report.charts.svg import WIDE_LETTER, clip, dot, drawing, line, te
 
 _HEIGHT, _LEFT, _TOP, _LINE = 244.0, 40.0, 22.0, 13.0
 _LETTERS = 18
+_GAP = 15.0
+"""Between a point and its name."""
 
 
 @dataclass(frozen=True)
@@ -44,27 +46,41 @@ def tradeoff(points: Sequence[Point], cost: str, value: str, description: str) -
 
 
 def _labels(points: Sequence[Point], x: Scale, y: Scale, bottom: float) -> list[Markup]:
-    """Names beside the points, moved apart where they would overlap; a line leads from a moved one to its point.
-    Where there are more names than lines, colours have to do."""
+    """Names in a column beside each group of near points, moved apart where they would overlap; a line leads from a
+    name to its point unless it is beside it. Where there are more names than lines, colours have to do."""
     drawn = []
-    for side in (1, -1):
-        chosen = [point for point in points if _side(point, x) == side]
-        if len(chosen) * _LINE > bottom - _TOP:
+    for group in _groups(points, x):
+        if len(group) * _LINE > bottom - _TOP:
             continue
-        places = _apart([y(point.mean) for point in chosen], bottom)
-        for point, place in zip(chosen, places, strict=True):
-            at, name = x(point.cost), clip(point.label, _LETTERS)
-            if abs(place - y(point.mean)) > 3:
-                drawn.append(line(at + 6 * side, y(point.mean), at + 13 * side, place, f"leader {point.style}"))
-            drawn.append(
-                text(at + 15 * side, place + 4, name, f"name halo {point.style}", "start" if side > 0 else "end")
-            )
+        side, edge = _column(group, x)
+        for point, place in zip(group, _apart([y(point.mean) for point in group], bottom), strict=True):
+            at, height = x(point.cost), y(point.mean)
+            if abs(place - height) > 3 or abs(edge - at) > _GAP:
+                drawn.append(line(at + 6 * side, height, edge - 2 * side, place, f"leader {point.style}"))
+            style, anchor = f"name halo {point.style}", "start" if side > 0 else "end"
+            drawn.append(text(edge, place + 4, clip(point.label, _LETTERS), style, anchor))
     return drawn
 
 
-def _side(point: Point, x: Scale) -> int:
-    """1 where the name fits at the right of the point, else -1."""
-    return 1 if x(point.cost) + 15 + WIDE_LETTER * min(len(point.label), _LETTERS) < WIDTH else -1
+def _groups(points: Sequence[Point], x: Scale) -> list[list[Point]]:
+    """Points, from left to right, with no room for a column of names between those of one group."""
+    groups: list[list[Point]] = []
+    for point in sorted(points, key=lambda point: point.cost):
+        if groups and x(point.cost) - x(groups[-1][-1].cost) < _GAP + _widest(groups[-1]) + _GAP:
+            groups[-1].append(point)
+        else:
+            groups.append([point])
+    return groups
+
+
+def _column(group: Sequence[Point], x: Scale) -> tuple[int, float]:
+    """1 and where names begin at the right of the group, if they fit there, else -1 and where they end at its left."""
+    right = x(group[-1].cost) + _GAP
+    return (1, right) if right + _widest(group) < WIDTH else (-1, x(group[0].cost) - _GAP)
+
+
+def _widest(group: Sequence[Point]) -> float:
+    return WIDE_LETTER * min(max(len(point.label) for point in group), _LETTERS)
 
 
 def _apart(wanted: list[float], bottom: float) -> list[float]:
