@@ -120,6 +120,8 @@ class EngineOptions:
     """Compile the network with torch.compile."""
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     """A progress bar beside the line per epoch, only the lines, or neither. auto: the bar on a terminal."""
+    logger: Literal["none", "tensorboard", "wandb"] = "none"
+    """Where the numbers of metrics.csv go besides: TensorBoard's files in the run folder, or Weights & Biases."""
 
 
 GROUPS: dict[str, type] = {

@@ -14,7 +14,7 @@ from ssfe.lab.errors import UserError
 from ssfe.lab.export.shipment import Shipment, steps
 from ssfe.lab.methods import make_method
 
-_NOT_THE_MODELS = {"data", "data_dir", "workers", "progress", "accelerator"}
+_NOT_THE_MODELS = {"data", "data_dir", "workers", "progress", "logger", "accelerator"}
 """Options that say where a run ran, and not what it computed."""
 
 _HEADER = """---

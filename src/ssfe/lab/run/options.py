@@ -10,10 +10,11 @@ from ssfe.lab.config import DataOptions, TrainOptions
 from ssfe.lab.data import DataSplits, names
 from ssfe.lab.errors import UserError
 from ssfe.lab.models import ModelSpec
+from ssfe.lab.run.tracking import check_logger
 
 _LEARNING_RATE = {"sgd": 0.1, "adamw": 1e-3}
 _WEIGHT_DECAY = {"sgd": 5e-4, "adamw": 0.05}
-FREE = {"progress", "workers"}
+FREE = {"progress", "logger", "workers"}
 """Options that change nothing in the result: a run may be continued with others."""
 
 
@@ -27,6 +28,7 @@ def check_options(options: TrainOptions) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{name}={value} must be a finite number")
     check_loading(options.loading.batch_size, options.loading.workers)
+    check_logger(options.engine.logger)
     optimization = options.optimization
     scale = options.enhancement.gradient_scale
     rules = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,6 +31,7 @@ from ssfe.lab.run.rescue import rescued
 from ssfe.lab.run.result import Outcome, make_result
 from ssfe.lab.run.same import check_checkpoint, check_images, write_images
 from ssfe.lab.run.temperature import temperature_scaled
+from ssfe.lab.run.tracking import tracked
 from ssfe.lab.seeds import derive_seed
 from ssfe.lab.training.device import find_device
 from ssfe.lab.training.fit import Fitted, fit
@@ -133,7 +135,7 @@ def resume(folder: RunFolder, options: TrainOptions, say: Say) -> dict[str, obje
 
     Args:
         folder: of the run.
-        options: of the run; only those of ``engine.progress`` and ``loading.workers`` may differ from its config.yaml.
+        options: of the run; only ``progress``, ``logger`` and ``workers`` may differ from its config.yaml.
 
     Raises:
         UserError: if the run cannot be continued with these options. Interrupted: see :func:`train`.
@@ -156,7 +158,7 @@ def resume(folder: RunFolder, options: TrainOptions, say: Say) -> dict[str, obje
 def _run(experiment: Experiment, folder: RunFolder, say: Say) -> dict[str, object]:
     for line in describe(experiment, folder):
         say(line)
-    with rescued(folder):
+    with rescued(folder), tracked(experiment.options, folder) as tracker:
         if not folder.checkpoint.exists():
             write_images(folder, experiment.splits)
         fitted = fit(
@@ -168,11 +170,14 @@ def _run(experiment: Experiment, folder: RunFolder, say: Say) -> dict[str, objec
             metrics=folder.metrics,
             checkpoint=folder.checkpoint,
             say=say,
+            track=tracker.epoch,
         )
-        return finish(experiment, folder, fitted)
+        result = finish(experiment, folder, fitted)
+        tracker.result(result["test"]["shipped"])
+        return result
 
 
-def finish(experiment: Experiment, folder: RunFolder, fitted: Fitted) -> dict[str, object]:
+def finish(experiment: Experiment, folder: RunFolder, fitted: Fitted) -> dict[str, Any]:
     """Fold, write the model, evaluate every reading once on validation and test images, and write the result."""
     network = experiment.network.to(fitted.device).eval()
     card = ModelCard(

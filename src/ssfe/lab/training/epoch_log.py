@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,13 @@ class EpochLog(pl.Callback):
     Args:
         path: of metrics.csv. Rows of epochs that a resumed run repeats are dropped.
         say: what prints a line.
+        track: what else takes the row.
     """
 
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, say: Callable[[str], None], track: Callable[[Mapping[str, Any]], None]) -> None:
         self.path = path
         self.say = say
+        self.track = track
         self.seconds = 0.0
         self._epoch_seconds = 0.0
         self._sums: list[float] = []
@@ -97,6 +99,7 @@ class EpochLog(pl.Callback):
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
         self.say(describe_epoch(row, pl_module.options.epochs, pl_module.method.views))
+        self.track(row)
         self.seconds += self._epoch_seconds
         self._epoch_seconds, self._sums = 0.0, []
         trainer.train_dataloader.batches_done = 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -56,6 +57,7 @@ def fit(
     metrics: Path,
     checkpoint: Path,
     say: Callable[[str], None],
+    track: Callable[[Mapping[str, Any]], None] = lambda row: None,
 ) -> Fitted:
     """Train ``network`` in place; continue from ``checkpoint`` if that exists.
 
@@ -67,6 +69,7 @@ def fit(
         metrics: metrics.csv, a row per epoch.
         checkpoint: written after every epoch and on interruption.
         say: prints a line.
+        track: takes each row of metrics.csv.
 
     Raises:
         Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
@@ -86,7 +89,7 @@ def fit(
         options,
         len(loader),
     )
-    log = EpochLog(metrics, say if options.engine.progress != "none" else lambda line: None)
+    log = EpochLog(metrics, say if options.engine.progress != "none" else lambda line: None, track)
     request = StopRequest()
     callbacks = [*_averaging(options.optimization.ema, device), log, Checkpoints(checkpoint, request, log)]
     trainer = _trainer(options, precision, callbacks, checkpoint.parent)
