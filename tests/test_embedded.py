@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -158,3 +161,82 @@ def test_a_replica_of_data_parallel_is_refused() -> None:
     replica = enhance(TinyNet())._replicate_for_data_parallel()
     with pytest.raises(RuntimeError, match=r"DataParallel runs copies .* use DistributedDataParallel"):
         replica(images())
+
+
+class Joins(TinyNet):
+    """Two crops of an image, whose logits come out as one batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([super().forward(x), super().forward(x.flip(-1))])
+
+
+class Splits(TinyNet):
+    """Two crops of an image in one batch, whose logits come out apart."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(torch.cat([x, x.flip(-1)])).chunk(2)
+
+
+class UsesTheWeight(TinyNet):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(self.forward_features(x), self.fc.weight, self.fc.bias)
+
+
+class Branches(TinyNet):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x), super().forward(x.flip(-1))
+
+
+@pytest.mark.parametrize("options", [{}, {"distill": True}, {"views": "sampled"}])
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Joins, "Joins joins its logits along the batch, which would mix up the views"),
+        (Splits, "Splits splits its logits along the batch"),
+        (UsesTheWeight, "returned joint logits without calling its classifier"),
+    ],
+)
+def test_networks_that_would_mix_up_the_views_are_refused(
+    network: type[TinyNet], message: str, options: dict[str, Any]
+) -> None:
+    model = enhance(network(), **options)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=message):
+            model(images())
+
+
+def test_branches_are_the_network_on_each_part() -> None:
+    torch.manual_seed(0)
+    whole, branches = enhance(TinyNet()), enhance(Branches())
+    branches.load_state_dict(whole.state_dict())
+    x, labels = images(), torch.arange(len(images())) % 5
+    first, second = without_batch_statistics(branches)(x)
+    without_batch_statistics(whole)
+    assert torch.equal(first.logits, whole(x).logits)
+    assert torch.equal(second.logits, whole(x.flip(-1)).logits)
+    assert torch.isfinite(JointLoss()(first, labels) + JointLoss()(second, labels))
+
+
+LOAD = """
+import sys, torch
+from torch import nn
+from tests.reference.networks import TinyNet, images
+model = torch.load(sys.argv[1], weights_only=False)
+calls = []
+model.register_forward_pre_hook(lambda module, args: calls.append("before"))
+for _ in range(3):
+    model.register_forward_hook(lambda module, args, output: calls.append(type(output).__name__))
+model.stem.register_forward_hook(lambda module, args, output: calls.append("stem"))
+assert type(model(images())).__name__ == "JointLogits", calls
+assert calls == ["before", "stem", *["JointLogits"] * 3], calls
+"""
+
+
+@pytest.mark.parametrize("tap", [None, "stem"])
+def test_hooks_put_on_a_network_from_a_file_replace_none(tap: str | None, tmp_path: Path) -> None:
+    """torch counts hooks from zero in every process."""
+    torch.save(enhance(TinyNet(), tap=tap, example=images()), tmp_path / "model.pt")
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", LOAD, str(tmp_path / "model.pt")]
+    loaded = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert loaded.returncode == 0, loaded.stderr

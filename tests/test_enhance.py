@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import io
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
-from ssfe import ChannelDiscard, JointLogits, JointLoss, enhance, fold, joint_evaluation
+from ssfe import ChannelDiscard, JointLogits, JointLoss, RegionDiscard, enhance, fold, joint_evaluation
 from ssfe.embedded import EmbeddedClassifier
 from ssfe.enhance import joint_classifier
 
@@ -502,3 +503,122 @@ def test_the_generator_is_left_alone(tap: Any) -> None:
     before = torch.get_rng_state()
     enhance(model, tap=tap, distill=True)
     assert torch.get_rng_state().equal(before), "a network trained with and without sees the same dropout"
+
+
+class KeepsAGrid(TinyNet):
+    """Makes a buffer when it first knows the size, and keeps it in an attribute, a dict and a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grid: Tensor | None = None
+        self.by_size: dict[int, Tensor] = {}
+        self.log: list[Tensor] = []
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        x = self.stem(images)
+        if self.grid is None:
+            self.grid = torch.linspace(0, 1, x.shape[-1], device=x.device)
+        grid = self.by_size.setdefault(x.shape[-1], self.grid * self.fc.weight.detach().mean())
+        self.log.append(grid)
+        return (x * self.grid).mean((2, 3)) + grid.sum()
+
+
+@pytest.mark.parametrize("options", [{"tap": "stem"}, {"transform": RegionDiscard()}])
+def test_trying_a_tap_leaves_nothing_in_the_network(options: dict[str, Any]) -> None:
+    model = KeepsAGrid()
+    handle = model.register_forward_hook(lambda module, args, output: None)
+    enhance(model, example=images(), **options)
+    assert (model.grid, model.by_size, model.log) == (None, {}, [])
+    step(model, images())
+    count = len(model._forward_hooks)
+    handle.remove()
+    assert len(model._forward_hooks) == count - 1
+
+
+def test_a_classifier_replaced_since_is_refused_by_enhance_too() -> None:
+    model = enhance(TinyNet())
+    model.fc = nn.Linear(13, 7)
+    with pytest.raises(ValueError, match="was enhanced before, and its joint classifier replaced since"):
+        enhance(model)
+    enhance(fold(model))
+
+
+def test_a_classifier_of_two_networks_is_refused() -> None:
+    one, two = TinyNet(), TinyNet()
+    two.fc = one.fc
+    enhance(one)
+    with pytest.raises(TypeError, match="is that of another network too, which is enhanced already"):
+        enhance(two)
+    two.fc = copy.deepcopy(two.fc)
+    enhance(two)
+
+
+def test_a_forward_that_calls_the_original_does_not_fold() -> None:
+    model = enhance(TinyNet())
+    model.forward = torch.compile(model.forward, backend="eager")
+    step(model, images())
+    with pytest.raises(ValueError, match="forward of 'TinyNet' was replaced by a function that calls the enhanced"):
+        fold(model)
+    del model.forward
+    x = images()
+    assert torch.allclose(fold(model.eval())(x), model(x), atol=1e-6)
+
+
+def test_a_forward_of_its_own_folds() -> None:
+    model = enhance(TinyNet())
+    model.forward = MethodType(TinyNet.forward, model)
+    model.stem[2].forward = lambda x: x.relu()
+    model.eval()
+    x = images()
+    assert torch.allclose(fold(model)(x), model(x), atol=1e-6)
+
+
+class KeepsFeatures(TinyNet):
+    def forward_features(self, images: Tensor) -> Tensor:
+        self.last = super().forward_features(images)
+        self.every = {"last": self.last}
+        return self.last
+
+
+def test_a_network_that_keeps_activations_folds() -> None:
+    model = KeepsFeatures()
+    nn.utils.spectral_norm(model.stem[0])
+    enhance(model)
+    step(model, images())
+    model.eval()
+    stock = fold(model)
+    assert torch.equal(stock.last, model.last)
+    assert stock.every["last"] is stock.last
+    x = images()
+    assert torch.allclose(stock(x), model(x), atol=1e-6)
+
+
+def test_a_traced_network_folds() -> None:
+    model = enhance(torch.fx.symbolic_trace(TinyNet()))
+    step(model, images())
+    model.eval()
+    stock = fold(model)
+    assert not stock._forward_hooks
+    x = images()
+    assert torch.allclose(stock(x), model(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int64])
+def test_masks_of_an_averaged_checkpoint(dtype: torch.dtype) -> None:
+    model = enhance(TinyNet())
+    state = dict(model.state_dict())
+    state |= {name: value.to(dtype) for name, value in state.items() if value.dtype == torch.bool}
+    other = enhance(TinyNet(), ChannelDiscard(groups="interleaved"))
+    other.load_state_dict(state)
+    assert torch.equal(other.fc.masks, model.fc.masks)
+    state["fc.channel_masks._extra_state"] = state["fc.channel_masks._extra_state"] * 0.5
+    if dtype.is_floating_point:
+        with pytest.raises(ValueError, match="bool"):
+            other.load_state_dict(state)
+
+
+def test_a_checkpoint_loaded_in_inference_mode_trains() -> None:
+    model = enhance(TinyNet(), ChannelDiscard(groups="interleaved"))
+    with torch.inference_mode():
+        model.load_state_dict(copy.deepcopy(model.state_dict()))
+    step(model, images())

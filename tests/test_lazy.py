@@ -373,3 +373,28 @@ def test_gradients_of_an_empty_batch_are_zero() -> None:
     for parameter in joint.parameters():
         assert parameter.grad is not None
         assert not parameter.grad.any()
+
+
+@pytest.mark.parametrize("with_loss", [True, False])
+def test_second_derivatives_are_refused(with_loss: bool) -> None:
+    model = enhance(TinyNet(), logits="chunked")
+    x = images().requires_grad_()
+    loss = JointLoss()(model(x), torch.arange(len(x)) % 5)
+    (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
+    penalty = gradient.pow(2).sum()
+    with pytest.raises(RuntimeError, match="first derivatives only: for a gradient penalty"):
+        (loss + penalty if with_loss else penalty).backward()
+
+
+@pytest.mark.parametrize("gradient_scale", [1.0, 4.0])
+def test_class_logits_may_be_a_term_of_the_loss(gradient_scale: float) -> None:
+    torch.manual_seed(0)
+    joint = classifier(gradient_scale=gradient_scale)
+    x = torch.randn(7, 37, dtype=torch.float64).requires_grad_()
+    leaves = (x, joint.weight, joint.bias)
+    found = {}
+    for joint.logits in ("chunked", "whole"):
+        teacher = joint(x).class_logits().pow(2).sum()
+        found[joint.logits] = torch.autograd.grad(teacher, leaves)  # type: ignore[arg-type]
+    for ours, theirs in zip(found["chunked"], found["whole"], strict=True):
+        torch.testing.assert_close(ours, theirs)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 def partial_products(x: Tensor, weight: Tensor, widths: Sequence[int], partials: Tensor) -> Tensor:
     """Each atom's share of ``x @ weight.T``: (P, C), (O, C) -> (K, P, O), written into ``partials``."""
-    if _equal(widths):
+    if _batched(x, widths):
         return torch.bmm(_stacked(x, widths), _stacked(weight, widths).mT, out=partials)
     for out, own, rows in zip(partials, x.split_with_sizes(widths, 1), weight.split_with_sizes(widths, 1), strict=True):
         torch.mm(own, rows.T, out=out)
@@ -24,7 +24,7 @@ def partial_products(x: Tensor, weight: Tensor, widths: Sequence[int], partials:
 def to_features(grad_x: Tensor, partials: Tensor, weight: Tensor, widths: Sequence[int], *, first: bool = True) -> None:
     """Gradients (K, P, O) of the partials, as gradients of x: written into ``grad_x`` (P, C), or added to it."""
     beta = 0.0 if first else 1.0
-    if _equal(widths):
+    if _batched(partials, widths):
         out = _stacked(grad_x, widths)
         torch.baddbmm(out, partials, _stacked(weight, widths), beta=beta, out=out)
         return
@@ -41,7 +41,7 @@ def to_weight(
     rounding or an overflow.
     """
     beta = 0.0 if first else 1.0
-    if _equal(widths):
+    if _batched(partials, widths):
         out = _stacked(grad_weight, widths)
         torch.baddbmm(out, partials.mT, _stacked(x, widths), beta=beta, alpha=scale, out=out)
         return
@@ -50,8 +50,11 @@ def to_weight(
         torch.addmm(out, part.T, features, beta=beta, alpha=scale, out=out)
 
 
-def _equal(widths: Sequence[int]) -> bool:
-    return min(widths) == max(widths)
+def _batched(x: Tensor, widths: Sequence[int]) -> bool:
+    """Whether one product does for all atoms. In half precision on a CPU (oneDNN, with AMX) it would copy operands that
+    do not lie in one piece, all atoms' at once.
+    """
+    return min(widths) == max(widths) and (x.device.type != "cpu" or x.dtype.itemsize >= 4)
 
 
 def _stacked(matrix: Tensor, widths: Sequence[int]) -> Tensor:

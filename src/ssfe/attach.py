@@ -35,6 +35,6 @@ def remove_hooks(network: nn.Module, hooks: list[Hook]) -> None:
     """Remove these hooks from the network, or from a copy of it."""
     for name, table, key in hooks:
         module = network.get_submodule(name)
-        del getattr(module, table)[key]
+        getattr(module, table).pop(key, None)  # a copy of a torch.fx.GraphModule has none
         for flags in (f"{table}_with_kwargs", f"{table}_always_called"):
             getattr(module, flags, {}).pop(key, None)

@@ -214,7 +214,12 @@ def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...
     ctx.set_materialize_grads(False)  # or backward would fill zeros as large as the weight, for its gradient
 
 
-def _scale_gradients(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+def _scale_gradients(ctx: Any, grad: Tensor | None, *of_gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad is None or any(second is not None for second in of_gradients):
+        raise RuntimeError(
+            "the loss of joint logits in chunks has first derivatives only: for a gradient penalty, "
+            "ssfe.enhance(model, logits='whole')"
+        )
     to_x, *found = ctx.saved_tensors
     # A gradient scaler's factor does not fit into half precision, nor does a gradient divided by the number of terms;
     # their product may.

@@ -184,12 +184,12 @@ class JointClassifier(nn.Module):
 
         Raises:
             ValueError: for an unknown inference, or ``"distilled"`` without a distilled head.
+            RuntimeError: for ``"distilled"`` while an adapter of peft is around that head.
         """
         inference = inference or self.inference
         self._check_inference(inference)
         if inference == "distilled":
-            assert self.distilled is not None
-            return self.distilled.weight, self.distilled.bias
+            return self._distilled_rows()
         masks = self.masks.to(self.weight.device)  # they stay on the CPU when the weights are on the meta device
         return folded_rows(self.weight, self.bias, masks, self.transforms if inference == "aggregated" else 1)
 
@@ -261,6 +261,17 @@ class JointClassifier(nn.Module):
         """Weight and bias, with their gradients scaled."""
         scale = self.gradient_scale
         return scaled_gradient(self.weight, scale), None if self.bias is None else scaled_gradient(self.bias, scale)
+
+    def _distilled_rows(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the distilled head."""
+        head = self.distilled
+        assert head is not None
+        if any(kind.__name__ == "BaseTunerLayer" for kind in type(head).__mro__):
+            raise RuntimeError(
+                f"the distilled head is inside an adapter (peft's {type(head).__name__}), which its weight alone does "
+                "not tell: leave it out, LoraConfig(exclude_modules=[...]), or merge the adapter first"
+            )
+        return head.weight, head.bias
 
     def _own_views(self, batch: int, sampled: Tensor | None) -> Tensor:
         """The transformation of each view, (B, V)."""

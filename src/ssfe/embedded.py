@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ssfe.classifier import JointClassifier
 from ssfe.lazy import LazyJointLogits
@@ -14,8 +15,9 @@ from ssfe.unchanged import is_same, version
 
 OUTSIDE = (
     "the joint classifier was called outside its network's forward: in training mode call model(images), not its parts "
-    "(forward_features, forward_head); or it runs as a copy of itself: peft's modules_to_save makes one, so leave the "
-    "joint classifier out of it and unfreeze it with requires_grad_(True)"
+    "(forward_features, forward_head); or gradient checkpointing calls it again: checkpoint what comes before it; or "
+    "it runs as a copy of itself: peft's modules_to_save makes one, so leave the joint classifier out of it and "
+    "unfreeze it with requires_grad_(True)"
 )
 
 
@@ -24,8 +26,10 @@ class NetworkCall:
 
     open = False
     sharded = False
+    shared = False
+    """By several classifiers."""
     rows = 0
-    """Of the classifier's output: views * B [+ B]."""
+    """Of the classifier's output: views * B [+ B]; 0 before it was called."""
     sampled: Tensor | None = None
     features: Tensor | None = None
     """What stands for the logits of the next, in the network."""
@@ -36,7 +40,7 @@ class NetworkCall:
     def begin(self, sharded: bool) -> None:
         """The forward begins."""
         self.close()
-        self.open, self.sharded = True, sharded
+        self.open, self.sharded, self.rows = True, sharded, 0
 
     def close(self) -> None:
         """The forward has ended, one way or the other: nothing of it is kept."""
@@ -55,15 +59,20 @@ class EmbeddedClassifier(JointClassifier):
     """
 
     _call: NetworkCall
+    _handles: list[RemovableHandle]
+    """Of the hooks. Unpickled in another process, they keep torch from giving a hook's number to the next one."""
 
     def attach(self, network: nn.Module, *others: EmbeddedClassifier) -> None:
         """Register the hooks on the network that holds this module, and let its other classifiers share the views."""
         self._call = NetworkCall()
+        self._call.shared = bool(others)
         for other in others:
             other._call = self._call
-        network.register_forward_pre_hook(self.announce, with_kwargs=True)
-        network.register_forward_hook(self.pack)
-        network.register_forward_hook(self.close, always_call=True)
+        self._handles = [
+            network.register_forward_pre_hook(self.announce, with_kwargs=True),
+            network.register_forward_hook(self.pack),
+            network.register_forward_hook(self.close, always_call=True),
+        ]
 
     def forward(self, x: Tensor) -> Tensor:
         """(views * B [+ B], N*M, ...) in training mode, the stock layer's output in evaluation mode.
@@ -121,8 +130,8 @@ class EmbeddedClassifier(JointClassifier):
 
         Raises:
             TypeError: if in training mode the output neither is nor has a (views * B, N*M) tensor.
-            RuntimeError: if the network has another classifier by now, or changes the features that stand for its
-                logits in chunks.
+            RuntimeError: if the network has another classifier by now, or does not call it, or joins or splits its
+                logits along the batch, or changes the features that stand for its logits in chunks.
         """
         # Here and not in close() alone, or a compiled network is compiled anew at its second step.
         self._call.open = False
@@ -135,8 +144,10 @@ class EmbeddedClassifier(JointClassifier):
         if self._call.features is not None:
             return self._packed_features(network, output)
         if self._is_stacked(output):
+            self._check_rows(network, [output])
             return self._unstack(output, sampled)
         if isinstance(output, tuple) and (stacked := self._stacked_parts(output)):
+            self._check_rows(network, [output[i] for i in sorted(stacked)])
             parts = (self._unstack(part, sampled) if i in stacked else part for i, part in enumerate(output))
             return rebuilt(output, parts)
         if all(module is not self for module in network.modules()):
@@ -169,6 +180,21 @@ class EmbeddedClassifier(JointClassifier):
         wide = {i for i, part in enumerate(output) if self._is_stacked(part)}
         many = {i for i in wide if output[i].shape[0] == self._call.rows}
         return many or wide
+
+    def _check_rows(self, network: nn.Module, parts: Sequence[Tensor]) -> None:
+        """Check that views can be told apart in the logits that the network returned, (rows, N*M) each."""
+        name, rows = type(network).__name__, self._call.rows
+        if rows == 0:
+            raise RuntimeError(
+                f"{name} returned joint logits without calling its classifier (it may use its weight): let it call the "
+                "layer"
+            )
+        split = len(parts) > 1 and not self._call.shared and sum(part.shape[0] for part in parts) == rows
+        if split or max(part.shape[0] for part in parts) > rows:
+            raise RuntimeError(
+                f"{name} {'splits' if split else 'joins'} its logits along the batch, which would mix up the views: "
+                "let it call its classifier for each part (crops, branches) and return these logits as a tuple"
+            )
 
     def _packed_features(self, network: nn.Module, output: Any) -> LazyJointLogits:
         features, lazy = self._call.features, self._call.lazy

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from ssfe.attach import attach, hooks_of, remove_hooks
 from ssfe.attach_tap import attach_tap
 from ssfe.classifier import Inference, JointClassifier, Logits, Views
+from ssfe.copies import check_forwards, detached
 from ssfe.discard import ChannelDiscard
 from ssfe.embedded import EmbeddedClassifier
-from ssfe.optimizer import watch_optimizers
+from ssfe.optimizer import check_unshared, watch_optimizers
 from ssfe.surgery import check_linear, check_untied, find_classifiers
 from ssfe.taps import last_map
 from ssfe.transformation import Transformation
@@ -103,6 +104,7 @@ def enhance(
     for _, stock in stocks:
         check_linear(stock)
         check_untied(model, stock)
+        check_unshared(stock)
     if tap is None and not isinstance(transform, ChannelDiscard | None):
         tap = _last_map(model, transform, _only(model, stocks)[1], example)
     if tap is not None or len(stocks) > 1:
@@ -139,11 +141,15 @@ def fold(model: Network, inference: Inference | None = None) -> Network:
 
     Raises:
         ValueError: if ``model`` is not enhanced, or the enhanced network is only a part of it (a wrapper); for
-            ``"distilled"`` without a distilled head; for a reading that takes disturbed features at a deeper tap.
+            ``"distilled"`` without a distilled head; for a reading that takes disturbed features at a deeper tap; if a
+            module's ``forward`` was replaced by a function that calls the enhanced network.
+        RuntimeError: for ``"distilled"`` while an adapter of peft is around that head.
     """
     joint = joint_classifier(model)
     # The memo makes the copy hold the folded layers wherever the network holds the joint classifiers.
-    stock = copy.deepcopy(model, {id(part): part.fold(inference) for part in joint_classifiers(model)})
+    memo: dict[int, Any] = {id(part): part.fold(inference) for part in joint_classifiers(model)}
+    stock = copy.deepcopy(model, memo | detached(model))
+    check_forwards(model, stock)
     remove_hooks(stock, hooks_of(model, joint))
     return stock
 
@@ -167,10 +173,10 @@ def joint_classifier(model: nn.Module) -> EmbeddedClassifier:
     """
     for name, module in model.named_modules():
         for hook in module._forward_hooks.values():
-            owner = getattr(hook, "__self__", None)
-            if isinstance(owner, EmbeddedClassifier):
-                if not name:
-                    return owner
+            owner = _joint_owner(hook)
+            if owner is not None and not name:
+                return owner
+            if owner is not None:
                 raise ValueError(
                     f"the enhanced network is inside {type(model).__name__}: pass its part {name!r} instead"
                 )
@@ -264,3 +270,14 @@ def _check_stock(model: nn.Module) -> None:
             )
     if any(isinstance(module, JointClassifier) for module in model.modules()):
         raise ValueError("the network is enhanced already: fold it first to enhance it anew")
+    if any(_joint_owner(hook) for module in model.modules() for hook in module._forward_hooks.values()):
+        raise ValueError(
+            "the network was enhanced before, and its joint classifier replaced since (reset_classifier?): fold it, "
+            "then change its classifier, then enhance it anew"
+        )
+
+
+def _joint_owner(hook: Any) -> EmbeddedClassifier | None:
+    """The joint classifier whose method a hook is."""
+    owner = getattr(hook, "__self__", None)
+    return owner if isinstance(owner, EmbeddedClassifier) else None

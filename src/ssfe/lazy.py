@@ -24,7 +24,7 @@ class LazyJointLogits(NamedTuple):
     """The joint classifier's input and weights, instead of (B, V, N, M) logits that would not fit into memory.
 
     :class:`~ssfe.loss.JointLoss` takes it like :class:`~ssfe.joint.JointLogits`, and computes loss and gradients a few
-    images at a time. The readings are computed on demand, without gradients; all but ``"aggregated"`` over all views
+    images at a time. The readings are computed on demand; all but ``"aggregated"`` over all views
     and ``"distilled"`` cost as much as the forward pass of the classifier. :meth:`whole` gives ordinary JointLogits.
 
     Attributes:
@@ -81,9 +81,10 @@ class LazyJointLogits(NamedTuple):
             x, weight, self.bias, plan, views, transforms, labels, label_smoothing, self.gradient_scale
         )
 
-    @torch.no_grad()
     def class_logits(self, reading: Reading = "aggregated") -> Tensor:
-        """Class logits (B, N), as :meth:`JointLogits.class_logits <ssfe.joint.JointLogits.class_logits>`.
+        """Class logits (B, N), as :meth:`JointLogits.class_logits <ssfe.joint.JointLogits.class_logits>`; with
+        gradients for ``"aggregated"`` over all views and ``"distilled"`` (as a term of a loss of your own), for the
+        others without.
 
         Raises:
             ValueError: see there.
@@ -92,7 +93,8 @@ class LazyJointLogits(NamedTuple):
             return self._aggregated()
         if reading == "distilled" and self.distilled is not None:
             return self.distilled
-        return torch.cat([part.class_logits(reading) for part in self._parts()])
+        with torch.no_grad():
+            return torch.cat([part.class_logits(reading) for part in self._parts()])
 
     @torch.no_grad()
     def transform_logits(self) -> Tensor:
@@ -116,8 +118,9 @@ class LazyJointLogits(NamedTuple):
 
     def _aggregated(self) -> Tensor:
         """By the fold: N rows instead of N*M."""
-        masks, dtype = self.masks.rows, self.features.dtype
-        weight, bias = folded_rows(self.weight, self.bias, masks, len(masks))
+        masks, dtype, scale = self.masks.rows, self.features.dtype, self.gradient_scale
+        bias = None if self.bias is None else scaled_gradient(self.bias, scale)
+        weight, bias = folded_rows(scaled_gradient(self.weight, scale), bias, masks, len(masks))
         return F.linear(self.features, weight.to(dtype), None if bias is None else bias.to(dtype))
 
     def _parts(self) -> Iterator[JointLogits]:

@@ -68,6 +68,8 @@ class ChannelMasks(nn.Module):
         """
         if state.shape != self.rows.shape:
             raise ValueError(f"the checkpoint's masks are {tuple(state.shape)}, the network's {tuple(self.rows.shape)}")
+        if state.dtype != torch.bool and ((state == 0) | (state == 1)).all():
+            state = state.bool()  # of a checkpoint averaged with others, or stored in half precision
         check_masks(state)
         self._set(state, self.rows.device)
 
@@ -76,8 +78,9 @@ class ChannelMasks(nn.Module):
         transforms, channels = self.rows.shape
         return f"transforms={transforms}, channels={channels}"
 
+    @torch.inference_mode(False)  # a checkpoint may be loaded within it, and trained on afterwards
     def _set(self, rows: Tensor, device: torch.device) -> None:
-        self.rows = rows.cpu()
+        self.rows = rows.clone().cpu()
         self.plan = plan_atoms(self.rows)
         self.numbers = torch.arange(len(self.rows), device="cpu")
         self._move(device)

@@ -47,6 +47,20 @@ def check_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     raise ValueError(_lacks(optimizer, f"{', '.join(missing)}{cause}"))
 
 
+def check_unshared(stock: nn.Module) -> None:
+    """Check that a classifier is not that of another network too, which is enhanced already: they would part.
+
+    Raises:
+        TypeError: if so.
+    """
+    joints = [_replaced[id(parameter)][1]() for parameter in stock.parameters() if id(parameter) in _replaced]
+    if any(joint is not None for joint in joints):
+        raise TypeError(
+            "the classifier is that of another network too, which is enhanced already, so that they would no longer "
+            "share it: enhance one module that holds both, or give this network a copy.deepcopy of the classifier"
+        )
+
+
 def watch_optimizers(stock: nn.Module, joint: JointClassifier) -> None:
     """From now on a step of an optimizer that holds a parameter of ``stock``, which ``joint`` has replaced, and none of
     the joint classifier's, is an error: its gradients would be lost without a sign.

@@ -31,7 +31,7 @@ class TappedClassifier(EmbeddedClassifier):
     def attach(self, network: nn.Module, *others: EmbeddedClassifier) -> None:
         """Register the hooks on the network that holds this module, and on the tapped module."""
         super().attach(network, *others)
-        network.get_submodule(self.tap.name).register_forward_hook(self.disturb)
+        self._handles.append(network.get_submodule(self.tap.name).register_forward_hook(self.disturb))
 
     def announce(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Forward pre-hook of the network.
@@ -129,8 +129,7 @@ class TappedClassifier(EmbeddedClassifier):
     def _rows(self, inference: Inference) -> tuple[Tensor, Tensor | None]:
         """The class rows of single or distilled inference."""
         if inference == "distilled":
-            assert self.distilled is not None
-            return self.distilled.weight, self.distilled.bias
+            return self._distilled_rows()
         return self.weight[:: self.transforms], None if self.bias is None else self.bias[:: self.transforms]
 
     def _stacked_views(self, x: Tensor, sampled: Tensor | None) -> Tensor:
@@ -140,7 +139,7 @@ class TappedClassifier(EmbeddedClassifier):
         given = self.tap.transformation.identity and sampled is None
         images = x.shape[0] // (views + (not given))
         joint = self._product(x[: views * images], *self._trained_rows())
-        plain = self._product(x[:images] if given else x[views * images :], self.distilled.weight, self.distilled.bias)
+        plain = self._product(x[:images] if given else x[views * images :], *self._distilled_rows())
         padding = joint.new_zeros(()).expand(images, *joint.shape[1:])
         if self.conv:
             plain = torch.cat([plain, padding[:, self.num_classes :]], 1)

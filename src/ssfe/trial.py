@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -92,14 +94,38 @@ def shapes_at(network: nn.Module, modules: Mapping[str, nn.Module], images: Tens
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Within, every module is in evaluation mode."""
-    modes = {module: module.training for module in network.modules()}
+    """Within, every module is in evaluation mode. Afterwards its attributes are what they were: a forward pass may keep
+    something in them (a grid of positions, a table of biases), which a trial makes of other weights, or of none.
+    """
+    before = [(module, _contents(vars(module))) for module in network.modules()]
     network.eval()
     try:
         yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
+        for module, contents in before:
+            _restore(vars(module), contents)
+
+
+def _contents(attributes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Attributes, and what is in those that are containers."""
+    return {name: (value, copy.copy(value) if _holds(value) else None) for name, value in attributes.items()}
+
+
+def _restore(attributes: dict[str, Any], contents: dict[str, tuple[Any, Any]]) -> None:
+    for name in attributes.keys() - contents.keys():
+        del attributes[name]
+    for name, (value, held) in contents.items():
+        attributes[name] = value
+        if isinstance(value, dict) and _holds(value):  # the same object: handles of hooks refer to it
+            value.clear()
+            value.update(held)
+        elif _holds(value):
+            value[:] = held
+
+
+def _holds(value: Any) -> bool:
+    """Whether it is a container that a module may keep something in, and nothing more."""
+    return type(value) in (dict, OrderedDict, list)
 
 
 def _shape(calls: Sequence[Any], grown: Sequence[Any], images: int) -> FeatureShape | str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, StochasticWeightAveraging
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -131,3 +132,12 @@ def test_says_what_is_wrong(
 ) -> None:
     with pytest.raises(error, match=message):
         trainer(tmp_path, 1, callback).fit(module(), loader, loader)
+
+
+@pytest.mark.parametrize("average", [EMAWeightAveraging(), StochasticWeightAveraging(swa_lrs=0.05)])
+def test_averages_are_made_of_the_enhanced_network(average: pl.Callback, tmp_path: Path, loader: Any) -> None:
+    options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    options |= {"max_epochs": 1, "accelerator": "cpu", "default_root_dir": tmp_path, "enable_checkpointing": False}
+    with pytest.raises(ValueError, match=r"would average the stock network: callbacks=\[Enhance\(...\)"):
+        pl.Trainer(callbacks=[average, Enhance()], **options).fit(Classifier(), loader, loader)
+    pl.Trainer(callbacks=[Enhance(), copy.deepcopy(average)], **options).fit(Classifier(), loader, loader)

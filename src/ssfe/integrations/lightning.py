@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from torch import nn
 
 from ssfe.classifier import JointClassifier
@@ -38,6 +39,7 @@ class Enhance(pl.Callback):
         Raises:
             AttributeError: if the module has no such attribute (yet).
             TypeError, ValueError: see :func:`ssfe.enhance` and ``joint_criterion``.
+            ValueError: if a callback that averages weights stands before this one: it would average the stock network.
         """
         network = self._attribute(pl_module, self.model)
         if not isinstance(network, nn.Module):
@@ -46,6 +48,7 @@ class Enhance(pl.Callback):
         if self.criterion is not None:
             criterion = joint_criterion(self._attribute(pl_module, self.criterion))
         if not any(isinstance(module, JointClassifier) for module in network.modules()):
+            self._check_order(trainer)
             enhance(network, **self.options)
         if self.criterion is not None:
             setattr(pl_module, self.criterion, criterion)
@@ -63,6 +66,13 @@ class Enhance(pl.Callback):
             raise RuntimeError(
                 "the optimizer lacks the joint classifier: take the parameters in configure_optimizers, not before"
             )
+
+    def _check_order(self, trainer: pl.Trainer) -> None:
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        for callback in callbacks[: callbacks.index(self)]:
+            if isinstance(callback, WeightAveraging | StochasticWeightAveraging):
+                name = type(callback).__name__
+                raise ValueError(f"{name} would average the stock network: callbacks=[Enhance(...), {name}(...)]")
 
     def _attribute(self, pl_module: pl.LightningModule, name: str) -> Any:
         if hasattr(pl_module, name):

@@ -1,0 +1,48 @@
+"""What a deep copy of a network cannot do by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import FunctionType
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def detached(network: nn.Module) -> dict[int, Tensor]:
+    """A memo for ``copy.deepcopy``: tensors that a forward pass left in modules (caches, the old ``spectral_norm``'s
+    weight) are parts of a graph, which torch refuses to copy; their values are not.
+    """
+    held = (value for module in network.modules() for value in _values(vars(module)))
+    return {id(value): value.detach().clone() for value in held if isinstance(value, Tensor) and not value.is_leaf}
+
+
+def check_forwards(network: nn.Module, copied: nn.Module) -> None:
+    """Check that no function stands in the place of a ``forward`` and calls the network that was copied: its copy would
+    do the same.
+
+    Raises:
+        ValueError: naming the module.
+    """
+    originals = {id(module) for module in network.modules()}
+    for name, module in copied.named_modules():
+        function = vars(module).get("forward")
+        cells = (function.__closure__ or ()) if isinstance(function, FunctionType) else ()
+        for held in (cell.cell_contents for cell in cells):
+            if originals & {id(held), id(getattr(held, "__self__", None))}:
+                raise ValueError(
+                    f"forward of {name or type(module).__name__!r} was replaced by a function that calls the enhanced "
+                    "network (torch.compile(model.forward)?), and would go on to after folding: del model.forward "
+                    "before, or use model.compile()"
+                )
+
+
+def _values(attributes: dict[str, Any]) -> Iterator[Any]:
+    """Attributes of a module, and what those that are containers hold."""
+    for value in attributes.values():
+        if isinstance(value, dict):
+            yield from value.values()
+        elif isinstance(value, list | tuple):
+            yield from value
+        else:
+            yield value
