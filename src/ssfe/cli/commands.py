@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from ssfe.cli.report import report
 from ssfe.cli.tables import evaluation_table, print_result, wide_console
 from ssfe.cli.taps import run_taps, taps_parser
 from ssfe.lab.config import TrainOptions
-from ssfe.lab.errors import UserError
+from ssfe.lab.errors import UserError, said_of_files
 from ssfe.lab.report.write import write_report
 from ssfe.lab.run.evaluate import evaluate
 from ssfe.lab.run.folder import RunFolder, read_yaml
@@ -45,6 +46,8 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error))
     except torch.OutOfMemoryError:
         return _fail("out of device memory: lower --batch-size, or choose a smaller model")
+    except OSError as error:
+        return _fail(said_of_files(error))
     except KeyboardInterrupt:
         print("ssfe: stopped", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -99,7 +102,7 @@ def _train(parsed: dict[str, Any], resumed: RunFolder | None) -> int:
             check_same(options, resumed.read_options())
             folder, result = resumed, resume(resumed, options, say)
     except Interrupted as stop:
-        print(f"ssfe: stopped; continue with: ssfe train --resume {stop.folder}", file=sys.stderr)
+        print(f"ssfe: stopped; continue with: ssfe train --resume {quote(str(stop.folder))}", file=sys.stderr)
         return 128 + stop.number
     print_result(wide_console(), folder, result)
     report(folder.path, say)
@@ -120,6 +123,8 @@ def _evaluate(parsed: dict[str, Any]) -> int:
         print(json.dumps(outcome, indent=2))
     else:
         wide_console().print(evaluation_table(outcome))
+        for note in outcome["notes"]:
+            print(f"note: {note}")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +20,7 @@ def with_arguments(model: str, arguments: dict[str, Any]) -> str:
 
 def wide_console() -> Console:
     """For tables: on a terminal narrower than 80 columns lines wrap, and no column is lost."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)  # names may have brackets
     console.width = max(console.width, 80)
     return console
 
@@ -85,7 +86,7 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
     shipped_size = f"{parameters['shipped']:,} parameters (stock: {parameters['stock']:,})"
     console.print(f"Shipped: a stock {result['model']}, {shipped_size}", soft_wrap=True)
     console.print(f"  {folder.weights}", soft_wrap=True)
-    console.print(f"Next: ssfe predict {folder.path} IMAGE ...", soft_wrap=True)
+    console.print(f"Next: ssfe predict {quote(str(folder.path))} IMAGE ...", soft_wrap=True)
 
 
 def evaluation_table(outcome: dict[str, Any]) -> Table:

@@ -26,7 +26,7 @@ class DataOptions:
     limit_train: int | None = None
     """Train on this many images only, class-balanced and drawn with the seed."""
     limit_test: int | None = None
-    """Test on this many images only, class-balanced and drawn with the seed."""
+    """Test on this many images only, class-balanced, the same in every run."""
     batch_size: int = 128
     """Images per training step. The log counts views apart."""
     workers: int | None = None
@@ -171,6 +171,8 @@ class TrainOptions:
     @classmethod
     def from_flat(cls, flat: dict[str, Any]) -> TrainOptions:
         """The inverse of :meth:`to_flat`. Keys that are no options are ignored."""
+        if flat.get("data_dir") is not None:
+            flat = {**flat, "data_dir": Path(flat["data_dir"])}
         groups = {name: kind(**_own(kind, flat)) for name, kind in GROUPS.items()}
         return cls(**_own(cls, flat), **groups)
 

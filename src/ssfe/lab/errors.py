@@ -17,3 +17,10 @@ class UserError(Exception):
 
 class Diverged(UserError):
     """Training has diverged: continuing the run would end the same way."""
+
+
+def said_of_files(error: OSError) -> str:
+    """What the operating system said, and of which file, in one line."""
+    if error.strerror is None or error.filename is None:
+        return str(error) or type(error).__name__
+    return f"{error.strerror}: {error.filename}"

@@ -71,7 +71,7 @@ def test_one_parquet_file_is_a_heap_of_images(tmp_path: Path) -> None:
     table([0, 1] * 5).to_parquet(str(tmp_path / "pets.parquet"))
     data = f"hf:{tmp_path / 'pets.parquet'}"
     assert len(load_data(data, OPTIONS, seed=0).test) == 2
-    assert len(load_test(data, OPTIONS, seed=0, classes=("cat", "dog")).images) == 10
+    assert len(load_test(data, OPTIONS, classes=("cat", "dog")).images) == 10
 
 
 def test_a_data_set_saved_to_disk_is_read(tmp_path: Path) -> None:

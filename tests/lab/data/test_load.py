@@ -79,10 +79,10 @@ def test_the_data_folder_is_the_option_then_the_environment_then_the_cache(monke
 
 
 def test_testing_maps_labels_by_class_name(folder: MakeFolder) -> None:
-    test = load_test(str(folder({"a": 2, "b": 3})), OPTIONS, seed=0, classes=("b", "a"))
+    test = load_test(str(folder({"a": 2, "b": 3})), OPTIONS, classes=("b", "a"))
     assert test.images.labels.tolist() == [1, 1, 0, 0, 0]
     assert [int(test.images[i][0][0, 0, 0]) for i in range(5)] == [0, 1, 20, 21, 22]
-    assert test.notes == ("no splits: every image is used",)
+    assert test.notes == ("no splits: every image is used, and those that a run was trained on say nothing of it",)
 
 
 @pytest.mark.parametrize(
@@ -102,20 +102,20 @@ def test_testing_uses_the_best_split_there_is(
     folder: MakeFolder, splits: dict[str, int], size: int, notes: tuple[str, ...]
 ) -> None:
     root = folder({f"{split}/{kind}": count for split, count in splits.items() for kind in ("a", "b")})
-    test = load_test(str(root), OPTIONS, seed=0, classes=("a", "b"))
+    test = load_test(str(root), OPTIONS, classes=("a", "b"))
     assert (len(test.images), test.notes) == (size, notes)
 
 
 def test_testing_on_named_data_uses_the_runs_own_test_images() -> None:
     run = load_data("digits", OPTIONS, seed=7).test
-    test = load_test("digits", OPTIONS, seed=0, classes=tuple("0123456789")).images
+    test = load_test("digits", OPTIONS, classes=tuple("0123456789")).images
     assert torch.equal(run.labels, test.labels)
     assert all(torch.equal(run[i][0], test[i][0]) for i in range(0, len(run), 20))
 
 
 def test_testing_respects_the_limit(folder: MakeFolder) -> None:
     root = folder({"a": 9, "b": 9})
-    assert load_test(str(root), DataOptions(limit_test=4), seed=0, classes=("a", "b")).images.labels.tolist() == [
+    assert load_test(str(root), DataOptions(limit_test=4), classes=("a", "b")).images.labels.tolist() == [
         0,
         0,
         1,
@@ -134,5 +134,5 @@ def test_testing_respects_the_limit(folder: MakeFolder) -> None:
 def test_testing_needs_the_classes_of_the_run(folder: MakeFolder, classes: tuple[str, ...], message: str) -> None:
     root = folder({"a": 2, "b": 3})
     with pytest.raises(UserError) as caught:
-        load_test(str(root), OPTIONS, seed=0, classes=classes)
+        load_test(str(root), OPTIONS, classes=classes)
     assert str(caught.value) == f"{root} {message}: it must have exactly the {len(classes)} classes of the run."

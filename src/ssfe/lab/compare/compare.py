@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -16,10 +16,11 @@ from ssfe.lab.compare.entries import Entry, read_entries
 from ssfe.lab.compare.markdown import markdown
 from ssfe.lab.compare.runner import Failure, run_cells
 from ssfe.lab.compare.summary import BASELINE, Row, Run, summarise
-from ssfe.lab.config import TrainOptions
+from ssfe.lab.config import MethodOptions, TrainOptions
 from ssfe.lab.errors import UserError
-from ssfe.lab.methods import make_method
-from ssfe.lab.run.folder import write_json, write_whole
+from ssfe.lab.methods import make_method, method_options
+from ssfe.lab.models.names import check_name
+from ssfe.lab.run.folder import read_yaml, write_json, write_whole
 from ssfe.lab.run.options import FREE, differs
 from ssfe.lab.run.train import prepare
 
@@ -75,7 +76,11 @@ def compare(
     for entry in entries:
         _check(entry, common)
     plan_cells(common, models or ["-"], entries, seeds, output)
-    resolved = prepare(replace(common, model=models[0] if models else common.model)).options
+    _check_idle(entries, common)
+    for model in models or []:
+        check_name(model)
+    first = replace(entries[0].apply(common), model=models[0] if models else common.model)
+    resolved = replace(prepare(first).options, method=common.method, enhancement=common.enhancement)
     models = list(models or [str(resolved.model)])
     _claim(output, resolved, budget)
     ratios = _step_ratios(resolved, models, entries, output, say)
@@ -87,12 +92,21 @@ def compare(
     ]
     failures += run_cells([cell for cell in cells if cell not in untimed], jobs, say)
     path = output / "results.json"
-    earlier = json.loads(path.read_text()) if path.exists() else {"cells": [], "failures": []}
+    earlier = _read_json(path, {"cells": [], "failures": []})
     results = _with_earlier(cells, output, earlier["cells"])
     rows = summarise(results, ratios)
     failed = _failed(cells, failures, results, earlier["failures"])
     write_summary(output, resolved, budget, ratios, results, failed, rows)
     return Comparison(output, rows, failures)
+
+
+def _read_json(path: Path, otherwise: dict[str, Any]) -> dict[str, Any]:
+    """A file that is made anew at the end, so that a damaged one is as good as none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return otherwise
+    return content if isinstance(content, dict) and otherwise.keys() <= content.keys() else otherwise
 
 
 def _failed(
@@ -123,6 +137,14 @@ def _check(entry: Entry, common: TrainOptions) -> None:
         raise UserError(f"{entry.label}: {error}") from error
 
 
+def _check_idle(entries: Sequence[Entry], common: TrainOptions) -> None:
+    """Check that every option of methods serves some method."""
+    own, useful = vars(common.enhancement), {name for entry in entries for name in method_options(entry.method)}
+    idle = [name for name, value in vars(MethodOptions()).items() if own[name] != value and name not in useful]
+    if idle:
+        raise UserError(f"{idle[0]}={own[idle[0]]} has no effect on any of these methods: leave it out")
+
+
 Ratios = dict[str, dict[str, float]]
 """Seconds of a training step as a ratio to plain training, by model and label."""
 
@@ -132,7 +154,7 @@ def _step_ratios(
 ) -> Ratios:
     """Measured once and kept, so that a continued comparison has the same."""
     path = output / "step_ratios.json"
-    measured: Ratios = json.loads(path.read_text()) if path.exists() else {}
+    measured: Ratios = _read_json(path, {})
     for model in models:
         missing = [entry for entry in entries if entry.label not in measured.get(model, {})]
         if missing:
@@ -159,7 +181,7 @@ def _claim(output: Path, options: TrainOptions, budget: str) -> None:
     }
     if path.exists():
         # An option that is younger than the comparison had its default.
-        before = {**TrainOptions().to_flat(), **yaml.safe_load(path.read_text())}
+        before = {**TrainOptions().to_flat(), **read_yaml(path)}
         for name, value in asked.items():
             if differs(name, before.get(name), value):
                 raise UserError(

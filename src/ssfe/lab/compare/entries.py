@@ -18,7 +18,7 @@ class Entry:
     """A method as it takes part in a comparison.
 
     Attributes:
-        label: as it was typed; names the entry in every table.
+        label: as it was typed, with switches named alone; names the entry in every table.
         method: its name.
         options: its own, over those of all runs.
     """
@@ -60,14 +60,15 @@ def _read(label: str) -> Entry:
     if name not in methods:
         raise UserError(f"unknown method {name!r}: choose among {', '.join(methods)}")
     own = sorted(method_options(methods[name]))
-    options = {}
+    options, canonical = {}, [name]
     for setting in settings:
         option, _, value = setting.partition("=")
         option = option.replace("-", "_")
+        canonical.append(option if value in ("", "true") else f"{option}={value}")
         if option not in own:
             raise UserError(f"{label}: method {name} has no option {option!r}; its options are {', '.join(own)}")
         options[option] = _typed(label, option, value or "true")
-    return Entry(label, methods[name], options)
+    return Entry(":".join(canonical), methods[name], options)
 
 
 def _typed(label: str, option: str, value: str) -> Any:

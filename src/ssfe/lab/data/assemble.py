@@ -41,7 +41,7 @@ def assemble(source: Source, options: DataOptions, *, seed: int) -> DataSplits:
     seen = look(source.train)
     train, val, notes = _with_validation(source, options.val_fraction, seed)
     train, more = limited(train, options.limit_train, "limit_train", seed)
-    test, most = limited(source.test, options.limit_test, "limit_test", seed)
+    test, most = limited(source.test, options.limit_test, "limit_test", SPLIT_SEED)
     return DataSplits(
         name=source.name,
         classes=source.classes,

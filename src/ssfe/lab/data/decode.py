@@ -15,6 +15,9 @@ from torch import Tensor
 
 from ssfe.lab.errors import UserError
 
+UNREADABLE = "remove or replace it"
+"""What to do about an image that cannot be read."""
+
 # What Pillow raises for truncated, mislabelled or hostile files, by format.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, PIL.Image.DecompressionBombError)
 
@@ -37,16 +40,21 @@ def decode(
             return pil_to_uint8(image, mode)
     except DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"Cannot read the image {where} ({reason}): remove or replace it.") from error
+        raise UserError(f"Cannot read the image {where} ({reason}): {UNREADABLE}.") from error
 
 
 def pil_to_uint8(image: PIL.Image.Image, mode: Literal["RGB", "L"]) -> Tensor:
     """The image, turned upright by its EXIF tag, as a uint8 tensor (3, H, W) for RGB or (1, H, W) for L.
 
     16-bit grey images keep their upper 8 bits (Pillow alone would clip them); alpha is dropped.
+
+    Raises ValueError for 32-bit integers and floats, whose range is not known.
     """
+    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
     image = PIL.ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
+    if image.mode in ("I", "F") and not sixteen:
+        raise ValueError("its pixels are 32-bit numbers of unknown range; make them 8- or 16-bit")
+    if sixteen:
         image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")

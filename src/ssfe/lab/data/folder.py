@@ -49,8 +49,11 @@ def read_folder(path: Path) -> Source:
 
 def _folders(path: Path) -> list[Path]:
     """Sub-folders that are not hidden, sorted by name."""
-    inside = (entry for entry in path.iterdir() if entry.is_dir())
-    return sorted(entry for entry in inside if not entry.name.startswith((".", "__MACOSX")))
+    inside = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))]
+    for entry in inside:
+        if any("\ud800" <= letter <= "\udfff" for letter in entry.name):
+            raise UserError(f"The name of the folder {str(entry)!r} is not UTF-8: rename it.")
+    return sorted(inside)
 
 
 def _split_folders(path: Path) -> dict[str, Path]:
@@ -120,10 +123,14 @@ def _images(path: Path, classes: tuple[str, ...]) -> FileImages:
     return FileImages(paths, torch.tensor(labels))
 
 
+def _refuse(error: OSError) -> None:
+    raise error
+
+
 def _image_files(folder: Path) -> list[str]:
     """Image files at any depth below ``folder``, sorted; links are followed, hidden ones passed over."""
     files: list[str] = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
         files += [
             f"{parent}{os.sep}{name}"

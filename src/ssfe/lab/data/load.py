@@ -18,6 +18,7 @@ from ssfe.lab.data.hub import PREFIX, read_hub
 from ssfe.lab.data.memory import hold, look
 from ssfe.lab.data.source import Source
 from ssfe.lab.data.splits import DataSplits, ImageSplit, LazyImages
+from ssfe.lab.data.stratify import SPLIT_SEED
 from ssfe.lab.data.torchvision_read import read_torchvision
 from ssfe.lab.data.torchvision_sets import TORCHVISION_SETS
 from ssfe.lab.errors import UserError
@@ -48,14 +49,14 @@ def data_folder(options: DataOptions) -> Path:
 def load_data(data: str, options: DataOptions, *, seed: int) -> DataSplits:
     """The splits of ``data``: a name of ``names()``, a folder of images per class, or ``hf:NAME_OR_PATH[:CONFIG]``.
 
-    Equal arguments give equal splits. The test images do not depend on the seed unless ``limit_test`` is given.
+    Equal arguments give equal splits. The test images do not depend on the seed.
     Raises UserError for unknown names, unusable folders, damaged images and options out of range.
     """
     check_options(options)
     return assemble(_read(data, options), options, seed=seed)
 
 
-def load_run_test(data: str, options: DataOptions, *, seed: int) -> ImageSplit:
+def load_run_test(data: str, options: DataOptions) -> ImageSplit:
     """The test images of ``load_data`` with the same arguments, decoded on access: for a look at a few of them.
 
     Raises UserError as ``load_data`` does.
@@ -63,11 +64,11 @@ def load_run_test(data: str, options: DataOptions, *, seed: int) -> ImageSplit:
     source = with_test(_read(data, options))
     assert source.train is not None
     assert source.test is not None
-    test, _ = limited(source.test, options.limit_test, "limit_test", seed)
+    test, _ = limited(source.test, options.limit_test, "limit_test", SPLIT_SEED)
     return test.decoded_as("L" if look(source.train).channels == 1 else "RGB") if isinstance(test, LazyImages) else test
 
 
-def load_test(data: str, options: DataOptions, *, seed: int, classes: tuple[str, ...]) -> TestImages:
+def load_test(data: str, options: DataOptions, *, classes: tuple[str, ...]) -> TestImages:
     """The images of ``data`` to test a trained run on: its test split, else its validation split; of a plain heap of
     images without splits, all (do not use it on the folder that the run was trained on).
 
@@ -77,7 +78,7 @@ def load_test(data: str, options: DataOptions, *, seed: int, classes: tuple[str,
     source = _read(data, options)
     split, notes = _test_of(source)
     split = split.relabel(_mapping(source, classes)[split.labels])
-    split, more = limited(split, options.limit_test, "limit_test", seed)
+    split, more = limited(split, options.limit_test, "limit_test", SPLIT_SEED)
     return TestImages(source.name, hold(split, look(split)), notes + more)
 
 
@@ -85,7 +86,7 @@ def _test_of(source: Source) -> tuple[ImageSplit, tuple[str, ...]]:
     if source.undivided and source.train is not None:
         return source.train, (
             *source.notes,
-            "no splits: every image is used",
+            "no splits: every image is used, and those that a run was trained on say nothing of it",
         )
     if source.test is not None:
         return source.test, source.notes

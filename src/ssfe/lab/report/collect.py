@@ -154,7 +154,8 @@ def _read_curves(path: Path) -> dict[str, Floats]:
     rows = read_metrics(path)
     if not rows:
         raise ValueError("no epochs")
-    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+    columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
+    return {name: np.where(np.isfinite(column), column, np.nan) for name, column in columns.items()}
 
 
 def _read_predictions(path: Path, classes: int) -> Predicted:

@@ -33,7 +33,8 @@ def evaluate(
     that of the measurement after training.
 
     Returns:
-        ``data``, ``images`` (their number), ``model``, ``inference`` and ``metrics``: top1, top5, nll, ece.
+        ``data``, ``images`` (their number), ``notes`` (which images these are, where that is not obvious), ``model``,
+        ``inference`` and ``metrics``: top1, top5, nll, ece.
 
     Raises:
         UserError: if the run has no model, or the data cannot be read or has other classes.
@@ -41,7 +42,7 @@ def evaluate(
     check_loading(batch_size, workers)
     network, card = load_shipped(folder)
     options = folder.read_options()
-    loading = options.loading
+    loading, notes = options.loading, tuple[str, ...]()
     if data is None or named(data) == options.data:
         # Split as in training: asked for by name, a folder without splits would be measured with its training images.
         loading = replace(
@@ -52,8 +53,8 @@ def evaluate(
         name, split = options.data, load_data(options.data, loading, seed=options.seed).test
     else:
         asked = DataOptions(data_dir=data_dir or loading.data_dir, limit_test=limit_test)
-        images = load_test(data, asked, seed=options.seed, classes=card.classes)
-        name, split = images.name, images.images
+        images = load_test(data, asked, classes=card.classes)
+        name, split, notes = images.name, images.images, images.notes
     device = find_device(accelerator)
     network = network.to(device)
     preprocessing = card.preprocessing
@@ -65,6 +66,7 @@ def evaluate(
     return {
         "data": name,
         "images": len(split),
+        "notes": list(notes),
         "model": options.model,
         "inference": card.inference,
         "metrics": measured.metrics["shipped"],

@@ -132,11 +132,21 @@ class RunFolder:
 
 
 def new_run_folder(options: TrainOptions, root: Path = Path("runs")) -> RunFolder:
-    """A folder named after the run that does not exist yet: ``runs/digits-cifar_resnet20-ssfe-seed0``, ``...-2``."""
+    """A new folder named after the run: ``runs/digits-cifar_resnet20-ssfe-seed0``, ``...-2``. It is made here, so that
+    of two runs started together neither gets the other's.
+    """
     data = Path(options.data).name if Path(options.data).exists() else options.data.replace(":", "-").replace("/", "-")
     name = f"{data}-{options.model}-{options.method}-seed{options.seed}"
     candidates = [root / name, *(root / f"{name}-{count}" for count in range(2, 10_000))]
-    return RunFolder(next(path for path in candidates if not path.exists()))
+    for path in candidates:
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError:  # create() says it better
+            pass
+        return RunFolder(path)
+    raise UserError(f"{root} is full of runs called {name}: choose a folder, --output")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

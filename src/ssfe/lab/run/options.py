@@ -117,7 +117,7 @@ def check_same(asked: TrainOptions, stored: TrainOptions) -> None:
     before = stored.to_flat()
     settled = replace(asked, data=named(asked.data), loading=_anywhere(asked.loading))
     for name, value in settled.to_flat().items():
-        if name not in FREE and value != before[name]:
+        if name not in {*FREE, "data_dir"} and differs(name, before[name], value):
             raise UserError(
                 f"the run was started with {name}={before[name]}, not {value}: leave {name} out to continue it, or "
                 "start a new run without --resume"

@@ -162,7 +162,8 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     try:
-        with output.open("w", newline="", encoding="utf-8") as file:
+        # Names of files need not be UTF-8: they are written as they are.
+        with output.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             yield file
     except OSError as error:
         raise UserError(f"cannot write {output}: {error.strerror or error}; choose another --output") from error

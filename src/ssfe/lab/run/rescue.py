@@ -6,11 +6,13 @@ import errno
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shlex import quote
 
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors import SafetensorError
 
-from ssfe.lab.errors import Diverged, UserError
+from ssfe.lab.data.decode import UNREADABLE
+from ssfe.lab.errors import Diverged, UserError, said_of_files
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.training.interrupt import Interrupted
 
@@ -18,7 +20,7 @@ from ssfe.lab.training.interrupt import Interrupted
 @contextmanager
 def rescued(folder: RunFolder) -> Iterator[None]:
     """Within, a full disk and mistakes in the data become a UserError that says how to go on, Ctrl-C an Interrupted."""
-    again = f"continue with ssfe train --resume {folder.path}"
+    again = f"continue with ssfe train --resume {quote(str(folder.path))}"
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
@@ -29,12 +31,23 @@ def rescued(folder: RunFolder) -> Iterator[None]:
     except Diverged:
         raise
     except UserError as error:
-        raise UserError(f"{error.line.rstrip('.')}; the run is kept: mend this, then {again}") from error
+        # Without the image the run would not be the one that was started.
+        line = error.line.rstrip(".").replace(UNREADABLE, "replace it by an image of the same name")
+        raise UserError(f"{line}; the run is kept: mend this, then {again}") from error
     except (OSError, SafetensorError) as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if not full and "No space left" not in str(error):
+        if full or "No space left" in str(error):
+            what = f"the disk of {folder.path} is full; nothing is lost: free some space"
+            raise UserError(f"{what}, then {again}") from error
+        if not isinstance(error, OSError):
             raise
-        raise UserError(f"the disk of {folder.path} is full; nothing is lost: free some space, then {again}") from error
+        raise UserError(f"{said_of_files(error)}; the run is kept: mend this, then {again}") from error
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            "batch norm cannot train on single values: raise batch_size or image_size, in a new run"
+        ) from error
 
 
 def _signal_behind(stop: BaseException) -> int | None:

@@ -33,7 +33,7 @@ from ssfe.lab.run.same import check_checkpoint, check_images, write_images
 from ssfe.lab.run.temperature import temperature_scaled
 from ssfe.lab.run.tracking import tracked
 from ssfe.lab.seeds import derive_seed
-from ssfe.lab.training.device import find_device
+from ssfe.lab.training.device import find_device, resolve_precision
 from ssfe.lab.training.fit import Fitted, fit
 from ssfe.lab.training.images import Batch
 from ssfe.lab.training.loader import evaluation_batch, evaluation_loader, worker_count
@@ -76,7 +76,7 @@ def prepare(options: TrainOptions, splits: DataSplits | None = None) -> Experime
         UserError: for whatever in the options or the data cannot be trained on.
     """
     check_options(options)
-    find_device(options.engine.accelerator)
+    resolve_precision(options.engine, find_device(options.engine.accelerator))
     splits = splits or load_data(options.data, options.loading, seed=options.seed)
     spec, note = choose_model(
         options.model,
@@ -143,6 +143,7 @@ def resume(folder: RunFolder, options: TrainOptions, say: Say) -> dict[str, obje
     if folder.result.exists():
         say(f"{folder.path} is finished already")
         return folder.read_result()
+    _check_place(options.data, folder)
     experiment = prepare(options)
     if folder.checkpoint.exists():
         check_images(folder, experiment.splits)
@@ -153,6 +154,15 @@ def resume(folder: RunFolder, options: TrainOptions, say: Say) -> dict[str, obje
         else f"starting {folder.path} anew: it has no checkpoint yet"
     )
     return _run(experiment, folder, say)
+
+
+def _check_place(data: str, folder: RunFolder) -> None:
+    place = Path(data.removeprefix("hf:"))
+    if place.is_absolute() and not place.exists():
+        raise UserError(
+            f"{place}, the run's data, is no longer there: put it back, or say where it is now, ssfe train --resume "
+            f"{folder.path} FOLDER"
+        )
 
 
 def _run(experiment: Experiment, folder: RunFolder, say: Say) -> dict[str, object]:

@@ -30,6 +30,8 @@ def find_device(accelerator: str) -> torch.device:
 def resolve_precision(engine: EngineOptions, device: torch.device) -> str:
     """fp32, bf16 or fp16. ``auto`` is bf16 where the hardware multiplies bfloat16 matrices: CUDA from compute
     capability 8.0, CPUs with AMX. A CPU with AVX512-BF16 alone gains nothing by it."""
+    if engine.precision == "fp16" and device.type == "cpu":
+        raise UserError("precision=fp16 needs an accelerator: on a CPU use bf16 or fp32")
     if engine.precision != "auto":
         return engine.precision
     if device.type == "cuda":

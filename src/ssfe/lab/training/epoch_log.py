@@ -91,11 +91,13 @@ class EpochLog(pl.Callback):
         assert isinstance(pl_module, Classification)
         assert isinstance(trainer.train_dataloader, TrainLoader)
         row = self._row(trainer, pl_module)
-        if not math.isfinite(row["train_loss"]):
-            raise Diverged(
-                f"training diverged: the loss of epoch {row['epoch']} is {row['train_loss']}; start a new run with a "
-                f"lower lr than {pl_module.options.optimization.lr:g}, more warmup_epochs, or clip_grad"
-            )
+        last = row["epoch"] == pl_module.options.epochs  # before, validation may recover
+        for what, loss in (("loss", row["train_loss"]), ("validation loss", row["val_nll"] if last else 0.0)):
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"training diverged: the {what} of epoch {row['epoch']} is {loss}; start a new run with a lower lr "
+                    f"than {pl_module.options.optimization.lr:g}, more warmup_epochs, or clip_grad"
+                )
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
         self.say(describe_epoch(row, pl_module.options.epochs, pl_module.method.views))

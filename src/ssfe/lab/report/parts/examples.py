@@ -74,7 +74,7 @@ def _images(run: RunRecord, rows: Integers) -> list[Tensor]:
     if isinstance(run.options, Missing):
         raise UserError(f"the images are not known: {run.options.why}")
     try:
-        split = load_run_test(run.options.data, run.options.loading, seed=run.options.seed)
+        split = load_run_test(run.options.data, run.options.loading)
     except UserError as error:
         raise UserError(f"the images cannot be read any more: {error.line.rstrip('.')}") from error
     if not np.array_equal(split.labels.numpy(), predictions_of(run).labels):
