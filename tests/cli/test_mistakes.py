@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from ssfe.lab.training.interrupt import Checkpoints
         ("bare", "bare has no class folders"),
         ("one", "one has one class folder only ('a')"),
         ("empty", "The class folder empty/b has no images"),
+        ("latin", r"The name of the folder 'latin/caf\udce9' is not UTF-8: rename it"),
         ("few", "Class 'a' of few has 1 training image(s)"),
         ("damaged", "Cannot read the image damaged/b/1.png"),
         ("text.yaml", "text.yaml is a file"),
@@ -67,6 +69,7 @@ from ssfe.lab.training.interrupt import Checkpoints
         ("--scheme drop_fraction --fraction 1", "fraction=1.0"),
         # Machine
         ("--accelerator gpuu", "gpuu"),
+        ("--accelerator cpu --precision fp16", "precision=fp16 needs an accelerator: on a CPU use bf16 or fp32"),
         # Config files
         ("--config absent.yaml", "cannot read the config file absent.yaml: No such file"),
         ("--config bare", "cannot read the config file bare: Is a directory"),
@@ -105,6 +108,8 @@ def mistakes(elsewhere: Path) -> Path:
     photographs(elsewhere / "photos", 3)
     (elsewhere / "damaged/b/1.png").write_bytes(b"no image")
     (elsewhere / "empty/b").mkdir()
+    (elsewhere / "latin" / "b").mkdir(parents=True)
+    (elsewhere / "latin" / os.fsdecode(b"caf\xe9")).mkdir()
     (elsewhere / "bare").mkdir()
     (elsewhere / "full").mkdir()
     (elsewhere / "full/thesis.txt").write_text("four years of work")
@@ -146,6 +151,33 @@ def test_a_diverging_run_is_not_to_be_continued() -> None:
     assert line.startswith("ssfe: training diverged: the loss of epoch")
     assert "start a new run with a lower lr than 1e+07" in line
     assert "--resume" not in line
+
+
+def test_a_network_that_diverged_in_its_last_step_is_not_shipped(elsewhere: Path) -> None:
+    """The loss of the one step is that of the initial weights."""
+    one_step = ("--limit_train", "64", "--batch_size", "64", "--epochs", "1", "--warmup_epochs", "0")
+    line = complaint("train", *one_step, "--lr", "1e30", "--output", "run")
+    assert line.startswith("ssfe: training diverged: the validation loss of epoch 1 is nan")
+    assert not (elsewhere / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/some/file"), OSError("strange")])
+def test_what_the_system_refuses_is_one_line(error: OSError, monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("ssfe.cli.commands.evaluate", refuse)
+    said = "Permission denied: /some/file" if error.filename else "strange"
+    assert complaint("evaluate", "run") == f"ssfe: {said}"
+    monkeypatch.setattr("ssfe.lab.run.train.fit", refuse)
+    line = complaint("train", *SMALL, "--output", "run")
+    assert line == f"ssfe: {said}; the run is kept: mend this, then continue with ssfe train --resume run"
+
+
+def test_single_values_in_batch_norm(photos: Path, elsewhere: Path) -> None:
+    typed = ("--model", "resnet18", "--model_args", '{"channels": [8, 8, 8, 8]}', "--image_size", "8")
+    line = complaint("train", photos, *typed, "--batch_size", "1", "--epochs", "1", "--workers", "0", "--output", "run")
+    assert "batch norm cannot train on single values: raise batch_size or image_size" in line
 
 
 @pytest.mark.parametrize(

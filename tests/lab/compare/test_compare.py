@@ -133,6 +133,7 @@ def test_equal_time_is_never_assumed(tmp_path: Path) -> None:
         ({"methods": ["ssfe:transforms=many"]}, "ssfe:transforms=many: 'many' will not do for transforms"),
         ({"methods": ["plain", "ssfe:inference=distilled"]}, "ssfe:inference=distilled: .* add distill=true"),
         ({"models": ["a", "a"]}, "models names a more than once"),
+        ({"models": ["cifar_resnet20", "resnet81"]}, "no model 'resnet81'"),
         ({"seeds": 0}, "seeds=0"),
         ({"jobs": 0}, "jobs=0"),
     ],
@@ -141,6 +142,42 @@ def test_mistakes(tmp_path: Path, changed: dict[str, Any], message: str) -> None
     with pytest.raises(UserError, match=message):
         run(tmp_path, **changed)
     assert not list(tmp_path.iterdir())
+
+
+def test_options_that_serve_no_method_are_refused(tmp_path: Path) -> None:
+    common = replace(COMMON, enhancement=MethodOptions(transforms=7))
+    with pytest.raises(UserError, match="transforms=7 has no effect on any of these methods: leave it out"):
+        compare(
+            common,
+            methods=["plain", "sla"],
+            models=None,
+            seeds=1,
+            budget="epochs",
+            jobs=1,
+            output=tmp_path,
+            say=[].append,
+        )
+
+
+def test_the_common_options_need_not_suit_ssfe(tmp_path: Path) -> None:
+    """They are those of the entries that have use for them. A data_dir, a damaged summary and a switch spelt out are
+    no hindrance either.
+    """
+    common = replace(
+        COMMON,
+        enhancement=MethodOptions(inference="distilled"),
+        loading=replace(COMMON.loading, data_dir=tmp_path / "none"),
+    )
+    options: dict[str, Any] = {"models": None, "seeds": 1, "budget": "epochs", "jobs": 1, "output": tmp_path / "c"}
+    first = compare(common, methods=["ssfe:distill=true", "plain"], say=[].append, **options)
+    assert not first.failures
+    assert [row.method for row in first.rows if row.shipped] == ["plain", "ssfe:distill"]
+    for name in ("results.json", "step_ratios.json"):
+        (tmp_path / "c" / name).write_text("{")
+    said: list[str] = []
+    second = compare(common, methods=["ssfe:distill", "plain"], say=said.append, **options)
+    assert [row.method for row in second.rows if row.shipped] == ["plain", "ssfe:distill"]
+    assert not [line for line in said if line.startswith("start")]
 
 
 def test_cells_of_a_seed_share_all_but_model_and_method(tmp_path: Path) -> None:

@@ -89,6 +89,9 @@ def test_limits_are_class_balanced_and_leave_validation_alone() -> None:
     assert ids(tight.val) == ids(free.val)
     assert ids(tight.train) < ids(free.train)
     assert ids(tight.test) < ids(free.test)
+    other = assemble(source(20), DataOptions(limit_train=6, limit_test=3), seed=4)
+    assert ids(other.test) == ids(tight.test), "every seed is tested on the same images"
+    assert ids(other.train) != ids(tight.train)
 
 
 def test_an_idle_limit_is_noted() -> None:

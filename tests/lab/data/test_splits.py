@@ -78,6 +78,19 @@ def test_every_pil_mode_becomes_rgb(tmp_path: Path, mode: str, colour: object, e
     assert tuple(image[:, 2, 2].tolist()) == expected
 
 
+def test_sixteen_bits_in_a_pgm(tmp_path: Path) -> None:
+    """Pillow opens it as 32-bit integers."""
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 1 65535\n\x12\x34\x00\xff")
+    assert file_images(tmp_path / "a.pgm")[0][0][:, 0].tolist() == [[0x12, 0]] * 3
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_pixels_of_unknown_range_are_refused(tmp_path: Path, mode: str) -> None:
+    PIL.Image.new(mode, (5, 4), 7).save(tmp_path / "a.tif")
+    with pytest.raises(UserError, match="its pixels are 32-bit numbers of unknown range"):
+        file_images(tmp_path / "a.tif")[0]
+
+
 def test_a_palette_with_transparency_keeps_its_colours(tmp_path: Path) -> None:
     image = PIL.Image.new("P", (4, 4), 1)
     image.putpalette([0, 0, 0, 9, 8, 7])

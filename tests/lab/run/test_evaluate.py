@@ -30,8 +30,11 @@ def test_a_folder_is_split_as_in_training(named: bool, photo_run: Any) -> None:
 
 
 def test_other_images_are_all_measured(photo_run: Any, tmp_path: Path) -> None:
-    outcome = evaluate(RunFolder(photo_run.folder), str(photographs(tmp_path / "more", 5)), workers=0)
+    more = photographs(tmp_path / "more", 5)
+    outcome = evaluate(RunFolder(photo_run.folder), str(more), workers=0)
     assert outcome["images"] == 15
+    assert outcome["notes"] == ["no splits: every image is used, and those that a run was trained on say nothing of it"]
+    assert f"note: {outcome['notes'][0]}" in succeed("evaluate", photo_run.folder, more, "--workers", "0").out
     assert 0 <= outcome["metrics"]["top1"] <= 1
 
 

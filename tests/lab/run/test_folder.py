@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,12 +42,15 @@ def test_a_new_folder_takes_the_next_free_name(tmp_path: Path) -> None:
     options = TrainOptions(model="resnet18", seed=3, data="hf:org/name")
     first = new_run_folder(options, tmp_path)
     assert first.path == tmp_path / "hf-org-name-resnet18-ssfe-seed3"
-    first.create()
     second = new_run_folder(options, tmp_path)
     assert second.path == tmp_path / "hf-org-name-resnet18-ssfe-seed3-2"
     (tmp_path / "cats").mkdir()
     named = new_run_folder(TrainOptions(model="m", data=str(tmp_path / "cats")), tmp_path)
     assert named.path.name == "cats-m-ssfe-seed0"
+    named.create()
+    with ThreadPoolExecutor(8) as together:
+        made = list(together.map(lambda _: new_run_folder(options, tmp_path / "race").path, range(16)))
+    assert len(set(made)) == 16
 
 
 def test_an_empty_folder_will_do(tmp_path: Path) -> None:

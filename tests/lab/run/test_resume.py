@@ -247,6 +247,7 @@ def test_an_image_that_is_damaged_in_mid_run(large: Path, tmp_path: Path, monkey
     named = re.search(r"Cannot read the image (\S+) \(", line)
     assert named is not None
     assert Path(named[1]).name.startswith("0.")
+    assert "replace it by an image of the same name; the run is kept" in line
     assert line.endswith(f"then continue with ssfe train --resume {tmp_path}/run")
     assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 1
     photographs(large, 1, size=(100, 90))
@@ -264,7 +265,12 @@ def test_images_may_not_come_or_go(large: Path, at_step: AtStep, tmp_path: Path)
     assert f"{large} changed since the run was started" in line
     assert "put back what is missing" in line
     (tmp_path / "0.jpg").rename(large / "lime" / "0.jpg")
-    succeed("train", "--resume", tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    moved = large.rename(tmp_path / "elsewhere" / large.name)
+    line = complaint("train", "--resume", tmp_path / "run")
+    assert f"say where it is now, ssfe train --resume {tmp_path}/run FOLDER" in line
+    assert "data=" in complaint("train", "--resume", tmp_path / "run", "digits")
+    succeed("train", "--resume", tmp_path / "run", moved)
 
 
 def test_seconds_are_those_of_all_sessions(at_step: AtStep, tmp_path: Path) -> None:
