@@ -162,3 +162,13 @@ def test_the_training_graph_can_be_exported_for_any_batch(device: str, monkeypat
     exported = torch.export.export(model, (torch.randn(4, 12),), dynamic_shapes=({0: torch.export.Dim("batch")},))
     x = torch.randn(7, 12)
     torch.testing.assert_close(exported.module()(x).logits, model(x).logits)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # by the compiler
+@pytest.mark.parametrize("options", [{}, {"tap": "stem"}], ids=str)
+def test_batches_of_any_size(options: dict[str, Any]) -> None:
+    """More sizes than torch compiles a function for."""
+    compiled = torch.compile(enhance(TinyNet(), example=images(), **options), backend="aot_eager", fullgraph=True)
+    with torch._dynamo.config.patch(error_on_recompile=False):  # one more graph, for any size
+        for batch in range(2, 14):
+            assert compiled(images()[:1].expand(batch, -1, -1, -1)).logits.shape[0] == batch

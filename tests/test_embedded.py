@@ -182,6 +182,27 @@ class UsesTheWeight(TinyNet):
         return nn.functional.linear(self.forward_features(x), self.fc.weight, self.fc.bias)
 
 
+class Probes(TinyNet):
+    """Looks at the first image alone, afterwards."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        self.fc(self.forward_features(x[:1]))
+        return logits
+
+
+def test_a_classifier_called_on_fewer_images_afterwards() -> None:
+    x = images()
+    assert enhance(Probes())(x).logits.shape == (len(x), 4, 5, 4)
+
+
+def test_a_joint_classifier_is_copied_and_pickled_without_its_network() -> None:
+    model = enhance(TinyNet())
+    model.register_forward_hook(lambda module, args, output: None)
+    torch.save(model.fc, io.BytesIO())
+    assert copy.deepcopy(model.fc).masks.equal(model.fc.masks)
+
+
 class Branches(TinyNet):
     def forward(self, x: Tensor) -> Any:
         return super().forward(x), super().forward(x.flip(-1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from types import FunctionType
 from typing import Any
 
@@ -27,14 +28,20 @@ def check_forwards(network: nn.Module, copied: nn.Module) -> None:
     originals = {id(module) for module in network.modules()}
     for name, module in copied.named_modules():
         function = vars(module).get("forward")
-        cells = (function.__closure__ or ()) if isinstance(function, FunctionType) else ()
-        for held in (cell.cell_contents for cell in cells):
+        for held in _closed_over(function):
             if originals & {id(held), id(getattr(held, "__self__", None))}:
                 raise ValueError(
                     f"forward of {name or type(module).__name__!r} was replaced by a function that calls the enhanced "
-                    "network (torch.compile(model.forward)?), and would go on to after folding: del model.forward "
-                    "before, or use model.compile()"
+                    "network, and would go on to after folding: instead of torch.compile(model.forward) use "
+                    "model.compile(), for a function of your own types.MethodType(function, module)"
                 )
+
+
+def _closed_over(function: Any) -> Iterator[Any]:
+    cells = function.__closure__ if isinstance(function, FunctionType) else None
+    for cell in cells or ():
+        with suppress(ValueError):  # of an empty one
+            yield cell.cell_contents
 
 
 def _values(attributes: dict[str, Any]) -> Iterator[Any]:

@@ -29,7 +29,7 @@ class NetworkCall:
     shared = False
     """By several classifiers."""
     rows = 0
-    """Of the classifier's output: views * B [+ B]; 0 before it was called."""
+    """Of the classifier's output, the largest if it is called more than once: views * B [+ B]; 0 before."""
     sampled: Tensor | None = None
     features: Tensor | None = None
     """What stands for the logits of the next, in the network."""
@@ -59,8 +59,8 @@ class EmbeddedClassifier(JointClassifier):
     """
 
     _call: NetworkCall
-    _handles: list[RemovableHandle]
-    """Of the hooks. Unpickled in another process, they keep torch from giving a hook's number to the next one."""
+    _hooks: Sequence[int] = ()
+    """Numbers of its hooks."""
 
     def attach(self, network: nn.Module, *others: EmbeddedClassifier) -> None:
         """Register the hooks on the network that holds this module, and let its other classifiers share the views."""
@@ -68,11 +68,17 @@ class EmbeddedClassifier(JointClassifier):
         self._call.shared = bool(others)
         for other in others:
             other._call = self._call
-        self._handles = [
+        handles = [
             network.register_forward_pre_hook(self.announce, with_kwargs=True),
             network.register_forward_hook(self.pack),
             network.register_forward_hook(self.close, always_call=True),
         ]
+        self._hooks = [handle.id for handle in handles]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickled in another process, where torch counts hooks anew, no number is to be given to a second hook."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        RemovableHandle.next_id = max([RemovableHandle.next_id, *(number + 1 for number in self._hooks)])
 
     def forward(self, x: Tensor) -> Tensor:
         """(views * B [+ B], N*M, ...) in training mode, the stock layer's output in evaluation mode.
@@ -99,7 +105,7 @@ class EmbeddedClassifier(JointClassifier):
             self._call.lazy = self._lazy(x.flatten(1), sampled)
             return x
         stacked = self._stacked_views(x, sampled)
-        self._call.rows = stacked.shape[0]
+        self._call.rows = max(self._call.rows, stacked.shape[0])
         return stacked
 
     def announce(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -183,6 +189,8 @@ class EmbeddedClassifier(JointClassifier):
 
     def _check_rows(self, network: nn.Module, parts: Sequence[Tensor]) -> None:
         """Check that views can be told apart in the logits that the network returned, (rows, N*M) each."""
+        if torch.compiler.is_compiling():  # it would compile the network anew for every number of rows
+            return
         name, rows = type(network).__name__, self._call.rows
         if rows == 0:
             raise RuntimeError(
@@ -193,7 +201,7 @@ class EmbeddedClassifier(JointClassifier):
         if split or max(part.shape[0] for part in parts) > rows:
             raise RuntimeError(
                 f"{name} {'splits' if split else 'joins'} its logits along the batch, which would mix up the views: "
-                "let it call its classifier for each part (crops, branches) and return these logits as a tuple"
+                "let it call its classifier for each part (crops, branches; equally many images), and return a tuple"
             )
 
     def _packed_features(self, network: nn.Module, output: Any) -> LazyJointLogits:

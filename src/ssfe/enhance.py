@@ -16,7 +16,7 @@ from ssfe.classifier import Inference, JointClassifier, Logits, Views
 from ssfe.copies import check_forwards, detached
 from ssfe.discard import ChannelDiscard
 from ssfe.embedded import EmbeddedClassifier
-from ssfe.optimizer import check_unshared, watch_optimizers
+from ssfe.optimizer import warn_of_sharing, watch_optimizers
 from ssfe.surgery import check_linear, check_untied, find_classifiers
 from ssfe.taps import last_map
 from ssfe.transformation import Transformation
@@ -104,7 +104,7 @@ def enhance(
     for _, stock in stocks:
         check_linear(stock)
         check_untied(model, stock)
-        check_unshared(stock)
+        warn_of_sharing(stock)
     if tap is None and not isinstance(transform, ChannelDiscard | None):
         tap = _last_map(model, transform, _only(model, stocks)[1], example)
     if tap is not None or len(stocks) > 1:

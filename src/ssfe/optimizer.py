@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from typing import Any
 
@@ -47,17 +48,14 @@ def check_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     raise ValueError(_lacks(optimizer, f"{', '.join(missing)}{cause}"))
 
 
-def check_unshared(stock: nn.Module) -> None:
-    """Check that a classifier is not that of another network too, which is enhanced already: they would part.
-
-    Raises:
-        TypeError: if so.
-    """
+def warn_of_sharing(stock: nn.Module) -> None:
+    """Warn where a classifier is that of another network too, which is enhanced already: from now on they part."""
     joints = [_replaced[id(parameter)][1]() for parameter in stock.parameters() if id(parameter) in _replaced]
     if any(joint is not None for joint in joints):
-        raise TypeError(
-            "the classifier is that of another network too, which is enhanced already, so that they would no longer "
-            "share it: enhance one module that holds both, or give this network a copy.deepcopy of the classifier"
+        warnings.warn(
+            "the classifier is that of another network too, which is enhanced already: from now on each has its own. "
+            "To go on sharing it, enhance one module that holds both networks",
+            stacklevel=3,
         )
 
 

@@ -31,7 +31,8 @@ class TappedClassifier(EmbeddedClassifier):
     def attach(self, network: nn.Module, *others: EmbeddedClassifier) -> None:
         """Register the hooks on the network that holds this module, and on the tapped module."""
         super().attach(network, *others)
-        self._handles.append(network.get_submodule(self.tap.name).register_forward_hook(self.disturb))
+        handle = network.get_submodule(self.tap.name).register_forward_hook(self.disturb)
+        self._hooks = [*self._hooks, handle.id]
 
     def announce(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Forward pre-hook of the network.
@@ -63,7 +64,7 @@ class TappedClassifier(EmbeddedClassifier):
             return self._product(x, *self._rows(self.inference))
         self._call.sampled = self.tap.views
         stacked = self._stacked_views(x, self.tap.views)
-        self._call.rows = stacked.shape[0]
+        self._call.rows = max(self._call.rows, stacked.shape[0])
         return stacked
 
     def pack(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> Any:

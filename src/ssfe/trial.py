@@ -97,13 +97,18 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     """Within, every module is in evaluation mode. Afterwards its attributes are what they were: a forward pass may keep
     something in them (a grid of positions, a table of biases), which a trial makes of other weights, or of none.
     """
-    before = [(module, _contents(vars(module))) for module in network.modules()]
+    modes = {module: module.training for module in network.modules()}
     network.eval()
+    # What eval() itself does (weights that some adapters merge) stays, and so does a lazy module that has its weights.
+    before = [(module, type(module), _contents(vars(module))) for module in network.modules()]
     try:
         yield
     finally:
-        for module, contents in before:
-            _restore(vars(module), contents)
+        for module, kind, contents in before:
+            if type(module) is kind:
+                _restore(vars(module), contents)
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def _contents(attributes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

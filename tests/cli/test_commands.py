@@ -128,13 +128,14 @@ def test_without_the_labs_packages_it_says_what_to_install() -> None:
     assert ended.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("buffering", [-1, 1], ids=["at the end", "line by line"])
 def test_a_reader_that_has_seen_enough_is_no_error(
-    finished: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+    buffering: int, finished: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, write = os.pipe()
     os.close(read)
     monkeypatch.setattr(sys, "argv", ["ssfe", "predict", str(finished), str(photos)])
-    with os.fdopen(write, "w") as closed:
+    with os.fdopen(write, "w", buffering) as closed:
         monkeypatch.setattr(sys, "stdout", closed)
         assert ssfe.cli.main() == 141
 

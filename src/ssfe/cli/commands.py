@@ -46,6 +46,8 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error))
     except torch.OutOfMemoryError:
         return _fail("out of device memory: lower --batch-size, or choose a smaller model")
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return _fail(said_of_files(error))
     except KeyboardInterrupt:

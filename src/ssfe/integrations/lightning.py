@@ -48,7 +48,8 @@ class Enhance(pl.Callback):
         if self.criterion is not None:
             criterion = joint_criterion(self._attribute(pl_module, self.criterion))
         if not any(isinstance(module, JointClassifier) for module in network.modules()):
-            self._check_order(trainer)
+            if stage == "fit":
+                self._check_order(trainer)
             enhance(network, **self.options)
         if self.criterion is not None:
             setattr(pl_module, self.criterion, criterion)
@@ -69,7 +70,7 @@ class Enhance(pl.Callback):
 
     def _check_order(self, trainer: pl.Trainer) -> None:
         callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        for callback in callbacks[: callbacks.index(self)]:
+        for callback in callbacks[: callbacks.index(self) if self in callbacks else 0]:
             if isinstance(callback, WeightAveraging | StochasticWeightAveraging):
                 name = type(callback).__name__
                 raise ValueError(f"{name} would average the stock network: callbacks=[Enhance(...), {name}(...)]")

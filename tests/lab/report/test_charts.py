@@ -135,6 +135,18 @@ def test_names_of_near_points_stand_beside_all_of_them(dearest: float, side: str
     assert (max(names) < min(means) - 10) if side == "end" else (min(names) > max(means) + 10)
 
 
+def test_names_stay_in_the_drawing() -> None:
+    points = [Point(f"ssfe:transforms={i}", "m1", 1 + 0.8 * i, 90 + i, {0: 90.0}) for i in range(5)]
+    chart = tradeoff(points, "time", "top-1 %", "told")
+    found = re.findall(r'x="([\d.]+)" y="([\d.]+)" class="name halo m1" text-anchor="(start|end)"', chart)
+    assert len(found) == 5
+    for x, _, anchor in found:
+        assert float(x) - (120 if anchor == "end" else 0) > 0
+        assert float(x) + (120 if anchor == "start" else 0) < 360
+    heights = sorted(float(y) for _, y, _ in found)
+    assert min(b - a for a, b in pairwise(heights)) >= 12.9
+
+
 def test_names_of_too_many_near_points_are_left_out() -> None:
     points = [Point(f"method{i}", "m1", 1.0, 90 + i / 100, {0: 90.0}) for i in range(17)]
     chart = tradeoff([*points, Point("sla", "m2", 4.0, 95.0, {0: 95.0})], "time", "top-1 %", "told")

@@ -20,9 +20,9 @@ _COLUMNS = {"train/loss": "train_loss", "train/pretext": "train_pretext", "val/t
 def with_wandb(home: Path, mode: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """``ssfe train``, in a process of its own: wandb reads its environment once, and answers the process's end."""
     mine = {"WANDB_MODE": mode, "WANDB_SILENT": "true", "WANDB_CONFIG_DIR": str(home), "NETRC": str(home / "netrc")}
-    environment = {name: value for name, value in os.environ.items() if name != "WANDB_API_KEY"} | mine
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")} | mine
     command = [sys.executable, "-m", "ssfe.cli", "train", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_tensorboard_has_the_rows_and_the_result(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def compare(
     for entry in entries:
         _check(entry, common)
     plan_cells(common, models or ["-"], entries, seeds, output)
-    _check_idle(entries, common)
+    if not (output / "compare.yaml").exists():  # else an earlier call may have had use for it
+        _check_idle(entries, common)
     for model in models or []:
         check_name(model)
     first = replace(entries[0].apply(common), model=models[0] if models else common.model)
@@ -92,7 +93,7 @@ def compare(
     ]
     failures += run_cells([cell for cell in cells if cell not in untimed], jobs, say)
     path = output / "results.json"
-    earlier = _read_json(path, {"cells": [], "failures": []})
+    earlier = _read_json(path, {"cells": [], "failures": []}, say)
     results = _with_earlier(cells, output, earlier["cells"])
     rows = summarise(results, ratios)
     failed = _failed(cells, failures, results, earlier["failures"])
@@ -100,13 +101,18 @@ def compare(
     return Comparison(output, rows, failures)
 
 
-def _read_json(path: Path, otherwise: dict[str, Any]) -> dict[str, Any]:
-    """A file that is made anew at the end, so that a damaged one is as good as none."""
+def _read_json(path: Path, otherwise: dict[str, Any], say: Say) -> dict[str, Any]:
+    """A file that is made anew at the end, so that a damaged one need not be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        if not isinstance(content, dict) or not otherwise.keys() <= content.keys():
+            raise ValueError("other content")
+    except FileNotFoundError:
         return otherwise
-    return content if isinstance(content, dict) and otherwise.keys() <= content.keys() else otherwise
+    except ValueError:
+        say(f"note    {path} is damaged and made anew: name all methods again that are to be in it")
+        return otherwise
+    return content
 
 
 def _failed(
@@ -154,7 +160,7 @@ def _step_ratios(
 ) -> Ratios:
     """Measured once and kept, so that a continued comparison has the same."""
     path = output / "step_ratios.json"
-    measured: Ratios = _read_json(path, {})
+    measured: Ratios = _read_json(path, {}, say)
     for model in models:
         missing = [entry for entry in entries if entry.label not in measured.get(model, {})]
         if missing:

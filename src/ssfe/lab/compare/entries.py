@@ -18,7 +18,7 @@ class Entry:
     """A method as it takes part in a comparison.
 
     Attributes:
-        label: as it was typed, with switches named alone; names the entry in every table.
+        label: as it was typed, but ``option`` for ``option=true`` and with underscores; it names the entry in tables.
         method: its name.
         options: its own, over those of all runs.
     """

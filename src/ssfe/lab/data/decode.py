@@ -48,12 +48,12 @@ def pil_to_uint8(image: PIL.Image.Image, mode: Literal["RGB", "L"]) -> Tensor:
 
     16-bit grey images keep their upper 8 bits (Pillow alone would clip them); alpha is dropped.
 
-    Raises ValueError for 32-bit integers and floats, whose range is not known.
+    Raises ValueError for 32-bit or signed integers and for floats, whose range is not known.
     """
     sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
     image = PIL.ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") and not sixteen:
-        raise ValueError("its pixels are 32-bit numbers of unknown range; make them 8- or 16-bit")
+        raise ValueError("its pixels are 32-bit or signed numbers of unknown range; make them 8 or 16 bits, unsigned")
     if sixteen:
         image = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode == "P" and "transparency" in image.info:

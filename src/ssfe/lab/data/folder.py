@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ssfe.lab.data.source import Source
 from ssfe.lab.data.splits import FileImages
-from ssfe.lab.errors import UserError
+from ssfe.lab.errors import UserError, said_of_files
 
 SPLIT_NAMES = {
     "train": "train",
@@ -49,7 +50,10 @@ def read_folder(path: Path) -> Source:
 
 def _folders(path: Path) -> list[Path]:
     """Sub-folders that are not hidden, sorted by name."""
-    inside = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))]
+    try:
+        inside = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))]
+    except OSError as error:
+        _refuse(error)
     for entry in inside:
         if any("\ud800" <= letter <= "\udfff" for letter in entry.name):
             raise UserError(f"The name of the folder {str(entry)!r} is not UTF-8: rename it.")
@@ -123,8 +127,8 @@ def _images(path: Path, classes: tuple[str, ...]) -> FileImages:
     return FileImages(paths, torch.tensor(labels))
 
 
-def _refuse(error: OSError) -> None:
-    raise error
+def _refuse(error: OSError) -> NoReturn:
+    raise UserError(f"{said_of_files(error)}: make it readable, or leave it out.") from error
 
 
 def _image_files(folder: Path) -> list[str]:

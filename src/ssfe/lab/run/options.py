@@ -99,7 +99,7 @@ def named(data: str) -> str:
 def differs(name: str, before: object, now: object) -> bool:
     """Whether an option differs in a way that changes results: not by where the data's folder lies."""
     if name == "data" and isinstance(before, str) and isinstance(now, str):
-        old, new = Path(before), Path(now)
+        old, new = Path(before.removeprefix("hf:")), Path(now.removeprefix("hf:"))
         return before != now and not (old.is_absolute() and new.is_absolute() and old.name == new.name)
     return before != now
 

@@ -39,7 +39,7 @@ def rescued(folder: RunFolder) -> Iterator[None]:
         if full or "No space left" in str(error):
             what = f"the disk of {folder.path} is full; nothing is lost: free some space"
             raise UserError(f"{what}, then {again}") from error
-        if not isinstance(error, OSError):
+        if isinstance(error, BrokenPipeError) or not isinstance(error, OSError):
             raise
         raise UserError(f"{said_of_files(error)}; the run is kept: mend this, then {again}") from error
     except ValueError as error:

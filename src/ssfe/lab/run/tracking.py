@@ -51,7 +51,8 @@ def check_logger(name: str) -> None:
     Raises:
         UserError: if not, with the command that installs it.
     """
-    if name != "none" and find_spec(name) is None:
+    found = None if name == "none" else find_spec(name)
+    if name != "none" and (found is None or found.origin is None):  # a mere folder of that name has no origin
         raise UserError(f'logger={name} needs the package {name}: pip install {name}, or "ssfe[lab,tracking]"')
 
 

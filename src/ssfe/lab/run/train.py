@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -135,7 +136,8 @@ def resume(folder: RunFolder, options: TrainOptions, say: Say) -> dict[str, obje
 
     Args:
         folder: of the run.
-        options: of the run; only ``progress``, ``logger`` and ``workers`` may differ from its config.yaml.
+        options: of the run; only ``progress``, ``logger``, ``workers`` and where the data lies (``data_dir``, or
+            another folder of the same name) may differ from its config.yaml, which follows the data.
 
     Raises:
         UserError: if the run cannot be continued with these options. Interrupted: see :func:`train`.
@@ -148,6 +150,7 @@ def resume(folder: RunFolder, options: TrainOptions, say: Say) -> dict[str, obje
     if folder.checkpoint.exists():
         check_images(folder, experiment.splits)
         check_checkpoint(folder.checkpoint, experiment.network)
+    _follow(folder, experiment.options)
     say(
         f"continuing {folder.path}"
         if folder.checkpoint.exists()
@@ -157,12 +160,19 @@ def resume(folder: RunFolder, options: TrainOptions, say: Say) -> dict[str, obje
 
 
 def _check_place(data: str, folder: RunFolder) -> None:
-    place = Path(data.removeprefix("hf:"))
-    if place.is_absolute() and not place.exists():
+    if Path(data).is_absolute() and not Path(data).exists():
         raise UserError(
-            f"{place}, the run's data, is no longer there: put it back, or say where it is now, ssfe train --resume "
-            f"{folder.path} FOLDER"
+            f"{data}, the run's data, is no longer there: put it back, or say where the folder {Path(data).name} is "
+            f"now, ssfe train --resume {quote(str(folder.path))} FOLDER"
         )
+
+
+def _follow(folder: RunFolder, now: TrainOptions) -> None:
+    """Data that was moved is where a resumed run found it."""
+    stored = folder.read_options()
+    moved = replace(stored, data=now.data, loading=replace(stored.loading, data_dir=now.loading.data_dir))
+    if moved != stored:
+        folder.write_options(moved)
 
 
 def _run(experiment: Experiment, folder: RunFolder, say: Say) -> dict[str, object]:

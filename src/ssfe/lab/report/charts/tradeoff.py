@@ -52,8 +52,8 @@ def _labels(points: Sequence[Point], x: Scale, y: Scale, bottom: float) -> list[
     for group in _groups(points, x):
         if len(group) * _LINE > bottom - _TOP:
             continue
-        side, edge = _column(group, x)
-        for point, place in zip(group, _apart([y(point.mean) for point in group], bottom), strict=True):
+        places = _apart([y(point.mean) for point in group], bottom)
+        for point, (side, edge), place in zip(group, _edges(group, x), places, strict=True):
             at, height = x(point.cost), y(point.mean)
             if abs(place - height) > 3 or abs(edge - at) > _GAP:
                 drawn.append(line(at + 6 * side, height, edge - 2 * side, place, f"leader {point.style}"))
@@ -73,10 +73,17 @@ def _groups(points: Sequence[Point], x: Scale) -> list[list[Point]]:
     return groups
 
 
-def _column(group: Sequence[Point], x: Scale) -> tuple[int, float]:
-    """1 and where names begin at the right of the group, if they fit there, else -1 and where they end at its left."""
-    right = x(group[-1].cost) + _GAP
-    return (1, right) if right + _widest(group) < WIDTH else (-1, x(group[0].cost) - _GAP)
+def _edges(group: Sequence[Point], x: Scale) -> list[tuple[int, float]]:
+    """For each point 1 and where its name begins, or -1 and where it ends: in a column at the right of the group, if
+    they fit there, or at its left; if neither, beside the point itself.
+    """
+    left, right, widest = x(group[0].cost) - _GAP, x(group[-1].cost) + _GAP, _widest(group)
+    if right + widest < WIDTH:
+        return [(1, right)] * len(group)
+    if left - widest > 0:
+        return [(-1, left)] * len(group)
+    own = [x(point.cost) for point in group]
+    return [(1, at + _GAP) if at + _GAP + widest < WIDTH else (-1, at - _GAP) for at in own]
 
 
 def _widest(group: Sequence[Point]) -> float:
