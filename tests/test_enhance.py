@@ -571,7 +571,7 @@ def test_trying_a_tap_leaves_what_eval_does() -> None:
     model = TinyNet()
     model.merging = Merges(13, 13)
     weight = model.merging.weight.detach().clone()
-    enhance(model, tap="stem", example=images())
+    enhance(model, tap="stem", classifier="fc", example=images())
     model.eval()
     assert torch.allclose(model.merging.weight, weight + 1)
     model.train()
