@@ -87,7 +87,7 @@ def test_sixteen_bits_in_a_pgm(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_pixels_of_unknown_range_are_refused(tmp_path: Path, mode: str) -> None:
     PIL.Image.new(mode, (5, 4), 7).save(tmp_path / "a.tif")
-    with pytest.raises(UserError, match="its pixels are 32-bit numbers of unknown range"):
+    with pytest.raises(UserError, match="its pixels are 32-bit or signed numbers of unknown range"):
         file_images(tmp_path / "a.tif")[0]
 
 

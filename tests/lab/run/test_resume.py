@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from command import SMALL, complaint, metrics_without_time, photographs, read_json, ssfe, succeed
 
+from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.train import finish
 from ssfe.lab.training.epoch_log import EpochLog
 from ssfe.lab.training.interrupt import Checkpoints
@@ -268,9 +269,10 @@ def test_images_may_not_come_or_go(large: Path, at_step: AtStep, tmp_path: Path)
     (tmp_path / "elsewhere").mkdir()
     moved = large.rename(tmp_path / "elsewhere" / large.name)
     line = complaint("train", "--resume", tmp_path / "run")
-    assert f"say where it is now, ssfe train --resume {tmp_path}/run FOLDER" in line
+    assert f"say where the folder fruit is now, ssfe train --resume {tmp_path}/run FOLDER" in line
     assert "data=" in complaint("train", "--resume", tmp_path / "run", "digits")
     succeed("train", "--resume", tmp_path / "run", moved)
+    assert RunFolder(tmp_path / "run").read_options().data == str(moved)
 
 
 def test_seconds_are_those_of_all_sessions(at_step: AtStep, tmp_path: Path) -> None:
