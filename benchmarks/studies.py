@@ -136,7 +136,7 @@ _ALL = [
         "As far as the same study went before a GPU was at hand: do other arithmetic and other roundings say the same?",
         "two CPU cores",
         [*_HALF_32, "--jobs", "2"],
-        [("plain,ssfe", 5), ("discard", 2)],
+        [("plain,ssfe", 5), ("discard", 2), ("dropout", 3)],
     ),
     Study(
         "fashion-mnist",
