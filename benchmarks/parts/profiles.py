@@ -11,8 +11,8 @@ import ssfe
 from benchmarks.parts.heads import Call, classifier_calls, large_calls
 
 KINDS = {
-    "products": {"mm", "addmm_", "addmm"},
-    "exponentials": {"exp_"},
+    "products": {"mm", "addmm_", "addmm", "bmm", "baddbmm"},
+    "softmax": {"_softmax"},
     "columns put in order": {"gather", "index_select", "sort"},
 }
 OTHERS, BETWEEN = "other passes", "between operations"
