@@ -593,7 +593,7 @@ def test_a_forward_of_its_own_folds() -> None:
     model = enhance(TinyNet())
     model.forward = MethodType(TinyNet.forward, model)
     model.stem[2].forward = lambda x: x.relu() if x.ndim else never
-    if not isinstance(model, TinyNet):
+    if not isinstance(model, TinyNet):  # so that the function closes over a name without a value
         never = model
     model.eval()
     x = images()

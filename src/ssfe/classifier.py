@@ -17,7 +17,7 @@ from ssfe.joint import JointLogits
 from ssfe.lazy import LazyJointLogits
 from ssfe.masks import ChannelMasks
 from ssfe.products import product_dtype
-from ssfe.surgery import check_linear
+from ssfe.surgery import check_linear, is_adapter
 
 Views = Literal["all", "sampled"]
 Inference = Literal["aggregated", "single", "distilled"]
@@ -266,7 +266,7 @@ class JointClassifier(nn.Module):
         """Weight and bias of the distilled head."""
         head = self.distilled
         assert head is not None
-        if any(kind.__name__ == "BaseTunerLayer" for kind in type(head).__mro__):
+        if is_adapter(head):
             raise RuntimeError(
                 f"the distilled head is inside an adapter (peft's {type(head).__name__}), which its weight alone does "
                 "not tell: leave it out, LoraConfig(exclude_modules=[...]), or merge the adapter first"

@@ -65,7 +65,8 @@ def enhance(
     image's rows lie side by side: views are stacked in front of them, along the batch dimension. One that orders the
     rows otherwise, such as time before image, would mix up the views.
 
-    A frozen classifier stays frozen. One with hooks, or whose parameters another layer shares, is refused.
+    A frozen classifier stays frozen. One with hooks, or whose parameters another layer shares, is refused; one that
+    another enhanced network has too is warned of.
 
     Args:
         model: a network with a Linear or 1x1 Conv2d classifier: timm, torchvision, or any module. Modified in place.

@@ -87,6 +87,11 @@ def replace_module(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
         parent._modules[key] = new
 
 
+def is_adapter(module: nn.Module) -> bool:
+    """Whether peft has put an adapter around a layer. By name, for the core imports torch alone."""
+    return any(kind.__name__ == "BaseTunerLayer" for kind in type(module).__mro__)
+
+
 def check_linear(layer: nn.Module) -> None:
     """Check that a layer is a Linear or 1x1 Conv2d that computes just that, so that rows can be copied and folded.
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ssfe.classifier import Inference
 from ssfe.embedded import OUTSIDE, EmbeddedClassifier, rebuilt
 from ssfe.joint import JointLogits
+from ssfe.surgery import is_adapter
 from ssfe.tap import Plan, Tap
 
 
@@ -101,7 +102,7 @@ class TappedClassifier(EmbeddedClassifier):
 
     def _check_tapped(self, network: nn.Module) -> None:
         part = network.get_submodule(self.tap.name)
-        if any(kind.__name__ == "BaseTunerLayer" for kind in type(part).__mro__):
+        if is_adapter(part):
             raise RuntimeError(
                 f"the tap {self.tap.name!r} is inside an adapter by now (peft's {type(part).__name__}), whose addition "
                 "would miss the views: leave this module out of target_modules, or tap the next one"

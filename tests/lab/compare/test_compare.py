@@ -25,10 +25,10 @@ from ssfe.lab.run.folder import RunFolder
 COMMON = TrainOptions(epochs=1, loading=DataOptions(limit_train=64, limit_test=50, batch_size=32))
 
 
-def run(output: Path, said: list[str] | None = None, **changed: Any) -> Comparison:
+def run(output: Path, said: list[str] | None = None, common: TrainOptions = COMMON, **changed: Any) -> Comparison:
     arguments: dict[str, Any] = {"methods": ["plain", "sla"], "models": None, "seeds": 1, "budget": "epochs", "jobs": 2}
     say = [].append if said is None else said.append
-    return compare(COMMON, **{**arguments, **changed}, output=output, say=say)
+    return compare(common, **{**arguments, **changed}, output=output, say=say)
 
 
 def test_failures_are_reported_and_a_second_run_only_does_what_is_left(tmp_path: Path) -> None:
@@ -52,16 +52,7 @@ def test_failures_are_reported_and_a_second_run_only_does_what_is_left(tmp_path:
         assert folder.read_result()["test"] == cell["test"]
     assert "| plain |" in (tmp_path / "c" / "results.md").read_text()
     with pytest.raises(UserError, match="was started with epochs=1, not 2"):
-        compare(
-            TrainOptions(epochs=2, loading=COMMON.loading),
-            methods=["plain"],
-            models=None,
-            seeds=1,
-            budget="epochs",
-            jobs=1,
-            output=tmp_path / "c",
-            say=[].append,
-        )
+        run(tmp_path / "c", common=replace(COMMON, epochs=2), methods=["plain"])
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -99,16 +90,7 @@ def test_equal_time_gives_dearer_methods_fewer_epochs() -> None:
 def test_equal_time_is_never_assumed(tmp_path: Path) -> None:
     """A method whose step cannot be timed fails, and costs the others nothing."""
     methods = ["plain", "sla", "ssfe:tap=nosuch"]
-    found = compare(
-        replace(COMMON, epochs=4),
-        methods=methods,
-        models=None,
-        seeds=1,
-        budget="time",
-        jobs=1,
-        output=tmp_path,
-        say=[].append,
-    )
+    found = run(tmp_path, common=replace(COMMON, epochs=4), methods=methods, budget="time", jobs=1)
     assert [(failure.cell.label, "could not be timed" in failure.reason) for failure in found.failures] == [
         ("ssfe:tap=nosuch", True)
     ]
@@ -147,16 +129,7 @@ def test_mistakes(tmp_path: Path, changed: dict[str, Any], message: str) -> None
 def test_options_that_serve_no_method_are_refused(tmp_path: Path) -> None:
     common = replace(COMMON, enhancement=MethodOptions(transforms=7))
     with pytest.raises(UserError, match="transforms=7 has no effect on any of these methods: leave it out"):
-        compare(
-            common,
-            methods=["plain", "sla"],
-            models=None,
-            seeds=1,
-            budget="epochs",
-            jobs=1,
-            output=tmp_path,
-            say=[].append,
-        )
+        run(tmp_path, common=common)
 
 
 def test_the_common_options_need_not_suit_ssfe(tmp_path: Path) -> None:
@@ -168,14 +141,13 @@ def test_the_common_options_need_not_suit_ssfe(tmp_path: Path) -> None:
         enhancement=MethodOptions(inference="distilled"),
         loading=replace(COMMON.loading, data_dir=tmp_path / "none"),
     )
-    options: dict[str, Any] = {"models": None, "seeds": 1, "budget": "epochs", "jobs": 1, "output": tmp_path / "c"}
-    first = compare(common, methods=["ssfe:distill=true", "plain"], say=[].append, **options)
+    first = run(tmp_path / "c", common=common, methods=["ssfe:distill=true", "plain"], jobs=1)
     assert not first.failures
     assert [row.method for row in first.rows if row.shipped] == ["plain", "ssfe:distill"]
     for name in ("results.json", "step_ratios.json"):
         (tmp_path / "c" / name).write_text("{")
     said: list[str] = []
-    second = compare(common, methods=["ssfe:distill", "plain"], say=said.append, **options)
+    second = run(tmp_path / "c", said, common, methods=["ssfe:distill", "plain"], jobs=1)
     assert [row.method for row in second.rows if row.shipped] == ["plain", "ssfe:distill"]
     assert not [line for line in said if line.startswith("start")]
 
