@@ -61,11 +61,15 @@ def rows(content: dict[str, Any]) -> list[Row]:
 
 
 def run(study: Study, jobs: int | None = None) -> int:
-    """Call ssfe compare for each part, with ``jobs`` runs at a time where that is given."""
+    """What comes before, where it is not there, and ssfe compare for each part, with ``jobs`` runs at a time where that
+    is given.
+    """
     own = [] if jobs is None else ["--jobs", str(jobs)]
-    for command in (part + own for part in study.commands()):
+    missing = [list(command) for command, path in study.before if not (ROOT / path).exists()]
+    for command in [*missing, *(part + own for part in study.commands())]:
         print("$", shlex.join(command), flush=True)
-        status = subprocess.run([sys.executable, "-m", "ssfe.cli", *command[1:]], cwd=ROOT).returncode
+        words = ["-m", "ssfe.cli", *command[1:]] if command[0] == "ssfe" else command[1:]
+        status = subprocess.run([sys.executable, *words], cwd=ROOT).returncode
         if status:
             return status
     return 0
@@ -125,7 +129,8 @@ def short(study: Study) -> str:
 def long(study: Study) -> str:
     """For docs/evidence.md: every reading, the commands, and where the cells are."""
     content = results(study)
-    commands = "\n".join(shlex.join(command) for command in study.commands())
+    every = [*(command for command, _ in study.before), *study.commands()]
+    commands = "\n".join(shlex.join(command) for command in every)
     head = f"## {study.title}\n\n{study.question}\n\n```bash\n{commands}\n```\n"
     if content is None:
         return f"{head}\nNot run yet ({study.hardware}).\n"

@@ -23,6 +23,7 @@ class Study:
         hardware: what it needs.
         common: options of all calls.
         parts: (methods, seeds) of each call.
+        before: commands to run once beforehand, and the path that each leaves.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Study:
     hardware: str
     common: Sequence[str]
     parts: Sequence[tuple[str, int]]
+    before: Sequence[tuple[Sequence[str], str]] = ()
 
     @property
     def output(self) -> str:
@@ -70,6 +72,7 @@ _HALF_32 = [
 ]
 _HALF_16 = [*_HALF_32, "--image-size", "16"]
 _QUARTER_16 = [*_CIFAR100, *_small_resnet18(16, 32, 64, 128), "--image-size", "16", *_SUBSET, "--epochs", "20"]
+_FINE_TUNED = "benchmarks/data/cifar100-first-16px"
 _FULL = [*_CIFAR100, "--epochs", "100", "--val-fraction", "0.04"]
 
 _ALL = [
@@ -82,12 +85,13 @@ _ALL = [
         "two CPU cores",
         [*_HALF_16, "--jobs", "2"],
         [
-            ("plain,ssfe", 5),
+            ("plain,ssfe", 10),
             (f"ssfe:gradient_scale=4,{REGIONS}:gradient_scale=5", 3),
             (f"{REGIONS},discard,multitask,{VARIANTS}", 3),
             (PACED, 3),
             ("sla", 3),
             (DEEPER, 3),
+            ("ssfe:tap=layer4.0", 10),
         ],
     ),
     Study(
@@ -120,6 +124,30 @@ _ALL = [
             ("plain,ssfe", 10),
             ("ssfe:gradient_scale=4,ssfe:transformation=regions:gradient_scale=5,discard", 3),
             ("ssfe:transformation=regions", 3),
+        ],
+    ),
+    Study(
+        "cifar100-16px-finetune",
+        "Fine-tuning on 50 classes of CIFAR-100 at 16 px, 20 images per class, after the other 50",
+        "Most classifiers are not trained from scratch. Does ssfe help where the features are there already?",
+        "two CPU cores",
+        [
+            *["benchmarks/data/cifar100-second", "--weights", _FINE_TUNED, "--image-size", "16"],
+            *["--limit-train", "1000", "--val-fraction", "0.04", "--epochs", "40", "--batch-size", "64"],
+            *["--lr", "0.03", "--precision", "bf16", "--jobs", "2"],
+        ],
+        [("plain,ssfe", 20), ("discard,ssfe:gradient_scale=4", 10)],
+        before=[
+            (["python", "-m", "benchmarks.halves"], "benchmarks/data/cifar100-first"),
+            (
+                [
+                    *["ssfe", "train", "benchmarks/data/cifar100-first", "--method", "plain"],
+                    *[part.replace("--models", "--model") for part in _small_resnet18(32, 64, 128, 256)],
+                    *["--image-size", "16", "--val-fraction", "0.04", "--epochs", "30", "--batch-size", "64"],
+                    *["--precision", "bf16", "--output", _FINE_TUNED],
+                ],
+                _FINE_TUNED,
+            ),
         ],
     ),
     Study(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import evidence
+from benchmarks.halves import split
 from benchmarks.studies import STUDIES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,6 +68,44 @@ def test_a_study_is_run_by_its_commands_with_as_many_jobs_as_asked(monkeypatch: 
     assert [command[3:] for command in called] == [[*part[1:], "--jobs", "16"] for part in study.commands()[:2]]
 
 
+def test_what_comes_before_a_study_is_run_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    called: list[list[str]] = []
+
+    def call(command: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
+        called.append(command[1:])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", call)
+    monkeypatch.setattr(evidence, "ROOT", tmp_path)
+    study = STUDIES["cifar100-16px-finetune"]
+    assert evidence.main(["run", study.name]) == 0
+    assert called[0] == ["-m", "benchmarks.halves"]
+    assert called[1][:3] == ["-m", "ssfe.cli", "train"]
+    assert len(called) == 2 + len(study.parts)
+    for _, path in study.before:
+        (tmp_path / path).mkdir(parents=True)
+    called.clear()
+    assert evidence.main(["run", study.name]) == 0
+    assert [command[2] for command in called] == ["compare"] * len(study.parts)
+
+
+def test_the_halves_share_no_class(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for name in "cab":
+            (tmp_path / "whole" / part / name).mkdir(parents=True)
+            (tmp_path / "whole" / part / name / f"{part}.png").touch()
+    for _ in range(2):
+        split(tmp_path / "whole", (tmp_path / "first", tmp_path / "second"))
+    found = {
+        half: sorted(str(p.relative_to(tmp_path / half)) for p in (tmp_path / half).glob("*/*/*.png"))
+        for half in ("first", "second")
+    }
+    assert found == {
+        "first": ["test/a/test.png", "train/a/train.png"],
+        "second": ["test/b/test.png", "test/c/test.png", "train/b/train.png", "train/c/train.png"],
+    }
+
+
 def test_a_page_without_its_markers_is_left_alone() -> None:
     with pytest.raises(SystemExit, match="markers"):
         evidence.replaced("no markers", "block")
@@ -76,10 +115,14 @@ def test_a_page_without_its_markers_is_left_alone() -> None:
 def test_the_commands_are_commands(study: evidence.Study) -> None:
     from ssfe.cli.arguments import normalise
     from ssfe.cli.compare import compare_parser
-    from ssfe.cli.parsers import switches
+    from ssfe.cli.parsers import switches, train_parser
     from ssfe.lab.compare.entries import read_entries
 
     parser = compare_parser()
+    for command, output in study.before:
+        if command[0] == "ssfe":
+            arguments = normalise(list(command[2:]), switches(train_parser()), positional="data")
+            assert str(train_parser().parse_args(arguments).as_dict()["output"]) == output
     for command in study.commands():
         parsed = parser.parse_args(normalise(command[2:], switches(parser), positional="data")).as_dict()
         assert read_entries(parsed["methods"].split(","))

@@ -147,6 +147,9 @@ class TrainOptions:
     """More arguments of the network's constructor, such as {"drop_path_rate": 0.1}."""
     pretrained: bool = False
     """Start from timm's pretrained weights."""
+    weights: Path | None = None
+    """Start from these weights: the folder of an earlier run, whose network is then the default, or a file
+    (.safetensors, .pt, ...) of this network. A classifier for another number of classes starts afresh."""
     method: MethodName = "ssfe"
     """ssfe: self-supervised feature enhancement. plain: ordinary training, the baseline. discard, multitask, dropout:
     ablations of ssfe. sla: rotated images, at four times the cost. ssfe+sla: both."""
@@ -171,8 +174,7 @@ class TrainOptions:
     @classmethod
     def from_flat(cls, flat: dict[str, Any]) -> TrainOptions:
         """The inverse of :meth:`to_flat`. Keys that are no options are ignored."""
-        if flat.get("data_dir") is not None:
-            flat = {**flat, "data_dir": Path(flat["data_dir"])}
+        flat = {**flat, **{name: Path(flat[name]) for name in ("data_dir", "weights") if flat.get(name) is not None}}
         groups = {name: kind(**_own(kind, flat)) for name, kind in GROUPS.items()}
         return cls(**_own(cls, flat), **groups)
 

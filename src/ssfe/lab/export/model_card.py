@@ -69,6 +69,8 @@ def training_command(options: TrainOptions) -> str:
         for name, value in options.to_flat().items()
         if name not in _NOT_THE_MODELS and value != defaults[name]
     }
+    if options.weights is not None:
+        given["weights"] = public_name(str(options.weights))
     typed = [
         f"--{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
         for name, value in given.items()

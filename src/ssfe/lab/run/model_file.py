@@ -83,6 +83,21 @@ def load_shipped(folder: RunFolder) -> tuple[nn.Module, ModelCard]:
     Raises:
         UserError: if the run has no finished model, or its files do not fit together.
     """
+    card = read_card(folder)
+    try:
+        network = timm.create_model(card.spec.name, **card.spec.kwargs)
+        load_model(network, str(folder.weights))
+    except _UNREADABLE as error:
+        raise _damaged(folder, error) from error
+    return network.eval(), card
+
+
+def read_card(folder: RunFolder) -> ModelCard:
+    """The card of a finished model.
+
+    Raises:
+        UserError: if the run has no finished model, or its card is damaged.
+    """
     if not folder.path.is_dir():
         raise UserError(f"no such run folder: {folder.path}")
     if not folder.card.exists() or not folder.weights.exists():
@@ -93,12 +108,13 @@ def load_shipped(folder: RunFolder) -> tuple[nn.Module, ModelCard]:
         )
         raise UserError(f"{folder.path} holds no finished model (model.json, model.safetensors): {hint}")
     try:
-        card = ModelCard.from_dict(json.loads(folder.card.read_text(encoding="utf-8")))
-        network = timm.create_model(card.spec.name, **card.spec.kwargs)
-        load_model(network, str(folder.weights))
+        return ModelCard.from_dict(json.loads(folder.card.read_text(encoding="utf-8")))
     except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(
-            f"the model in {folder.path} cannot be read ({reason}): model.json or model.safetensors is damaged"
-        ) from error
-    return network.eval(), card
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: RunFolder, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return UserError(
+        f"the model in {folder.path} cannot be read ({reason}): model.json or model.safetensors is damaged"
+    )

@@ -75,6 +75,7 @@ def resolve(options: TrainOptions, splits: DataSplits, spec: ModelSpec) -> Train
         options,
         data=named(options.data),
         model=options.model or spec.name,
+        weights=_absolute(options.weights),
         loading=replace(_anywhere(options.loading), image_size=splits.image_size),
         augmentation=replace(
             options.augmentation, flip=splits.flip if options.augmentation.flip is None else options.augmentation.flip
@@ -105,7 +106,11 @@ def differs(name: str, before: object, now: object) -> bool:
 
 
 def _anywhere(loading: DataOptions) -> DataOptions:
-    return replace(loading, data_dir=loading.data_dir and loading.data_dir.expanduser().resolve())
+    return replace(loading, data_dir=_absolute(loading.data_dir))
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path and path.expanduser().resolve()
 
 
 def check_same(asked: TrainOptions, stored: TrainOptions) -> None:
@@ -115,7 +120,7 @@ def check_same(asked: TrainOptions, stored: TrainOptions) -> None:
         UserError: naming the first option that differs.
     """
     before = stored.to_flat()
-    settled = replace(asked, data=named(asked.data), loading=_anywhere(asked.loading))
+    settled = replace(asked, data=named(asked.data), weights=_absolute(asked.weights), loading=_anywhere(asked.loading))
     for name, value in settled.to_flat().items():
         if name not in {*FREE, "data_dir"} and differs(name, before[name], value):
             raise UserError(

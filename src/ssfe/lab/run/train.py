@@ -23,7 +23,7 @@ from ssfe.lab.data import (
 )
 from ssfe.lab.errors import UserError
 from ssfe.lab.methods import Method, Readings, make_method
-from ssfe.lab.models import ModelSpec, build_model, choose_model
+from ssfe.lab.models import ModelSpec, choose_model
 from ssfe.lab.run.folder import RunFolder, new_run_folder
 from ssfe.lab.run.metrics import Measured, measure
 from ssfe.lab.run.model_file import ModelCard, load_shipped, save_shipped
@@ -31,6 +31,7 @@ from ssfe.lab.run.options import check_options, resolve
 from ssfe.lab.run.rescue import rescued
 from ssfe.lab.run.result import Outcome, make_result
 from ssfe.lab.run.same import check_checkpoint, check_images, write_images
+from ssfe.lab.run.start import starting
 from ssfe.lab.run.temperature import temperature_scaled
 from ssfe.lab.run.tracking import tracked
 from ssfe.lab.seeds import derive_seed
@@ -77,21 +78,23 @@ def prepare(options: TrainOptions, splits: DataSplits | None = None) -> Experime
         UserError: for whatever in the options or the data cannot be trained on.
     """
     check_options(options)
+    start = starting(options)
+    options = start.options
     resolve_precision(options.engine, find_device(options.engine.accelerator))
     splits = splits or load_data(options.data, options.loading, seed=options.seed)
     spec, note = choose_model(
         options.model,
         image_size=splits.image_size,
-        channels=3 if options.pretrained else splits.channels,
+        channels=start.channels(splits),
         num_classes=len(splits.classes),
         pretrained=options.pretrained,
         model_args=options.model_args,
     )
     # The method draws nothing, so that all methods start from the same weights.
     torch.manual_seed(derive_seed(options.seed, "weights"))
-    network = build_model(spec, splits.image_size, pretrained=options.pretrained)
+    network, about_weights = start.network(spec, splits)
     stock_parameters = sum(parameter.numel() for parameter in network.parameters())
-    pretrained_cfg = getattr(network, "pretrained_cfg", None) if options.pretrained else None
+    used_to = start.preprocessing(network)
     try:
         size = splits.image_size
         image_shape = (int(spec.kwargs["in_chans"]), size, size)
@@ -99,7 +102,7 @@ def prepare(options: TrainOptions, splits: DataSplits | None = None) -> Experime
         network = method.prepare(network)
     except (ValueError, TypeError) as error:
         raise UserError(f"{options.model or spec.name} with method {options.method}: {error}") from error
-    preprocessing = preprocessing_for(splits, pretrained_cfg)
+    preprocessing = preprocessing_for(splits, used_to)
     # Made here for their complaints alone: before there is a run folder.
     train_transform(preprocessing, options.augmentation, splits.flip)
     batch_transform(options.augmentation, len(splits.classes))
@@ -111,7 +114,7 @@ def prepare(options: TrainOptions, splits: DataSplits | None = None) -> Experime
         method=method,
         network=network,
         stock_parameters=stock_parameters,
-        notes=(*splits.notes, note),
+        notes=(*splits.notes, *about_weights, note),
     )
 
 
