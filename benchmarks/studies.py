@@ -132,7 +132,8 @@ _ALL = [
         "Most classifiers are not trained from scratch. Does ssfe help where the features are there already?",
         "two CPU cores",
         [
-            *["benchmarks/data/cifar100-second", "--weights", _FINE_TUNED, "--image-size", "16"],
+            *["benchmarks/data/cifar100-second", "--models", "small_stem", "--weights", _FINE_TUNED],
+            *["--image-size", "16"],
             *["--limit-train", "1000", "--val-fraction", "0.04", "--epochs", "40", "--batch-size", "64"],
             *["--lr", "0.03", "--precision", "bf16", "--jobs", "2"],
         ],

@@ -50,9 +50,11 @@ def test_the_same_number_of_other_classes_takes_a_new_classifier(finished: Path,
     assert any("starts afresh" in note for note in prepare(TrainOptions(weights=renamed, loading=FEW)).notes)
 
 
-def test_a_stem_for_small_images_comes_with_the_weights(photo_run: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", [None, "small_stem"])
+def test_a_stem_for_small_images_comes_with_the_weights(photo_run: object, model: str | None) -> None:
     folder, images = photo_run.folder, photo_run.images  # type: ignore[attr-defined]
-    experiment = prepare(TrainOptions(data=str(images), weights=folder, loading=DataOptions(image_size=96)))
+    loading = DataOptions(image_size=96)
+    experiment = prepare(TrainOptions(data=str(images), model=model, weights=folder, loading=loading))
     assert experiment.spec.name == "small_stem"
     assert (experiment.spec.kwargs["base"], experiment.options.model_args) == ("resnet18", {"base": "resnet18"})
 

@@ -25,7 +25,7 @@ class Start:
     """Where the first weights come from.
 
     Attributes:
-        options: of the run, with the network of an earlier run where they name none.
+        options: of the run, with the network of an earlier run, and its arguments, unless they name another.
         weights: the file; None for fresh weights and timm's.
         card: of the earlier run.
     """
@@ -73,7 +73,7 @@ def starting(options: TrainOptions) -> Start:
     if folder.weights.exists() and not folder.card.exists():  # a model folder of the Hugging Face Hub
         return Start(options, folder.weights, None)
     card = read_card(folder)
-    if options.model is None:
+    if options.model in (None, card.spec.name):
         arguments = {name: value for name, value in card.spec.kwargs.items() if name not in _FROM_THE_DATA}
         options = replace(options, model=card.spec.name, model_args={**arguments, **options.model_args})
     return Start(options, folder.weights, card)
