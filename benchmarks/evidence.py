@@ -35,7 +35,7 @@ from ssfe.lab.compare.markdown import (
     table,
     table_cells,
 )
-from ssfe.lab.compare.summary import Row, summarise
+from ssfe.lab.compare.summary import BASELINE, Row, summarise
 
 SHOWN = ("plain", "ssfe", "discard", "multitask", "dropout", "sla", "ssfe+sla", *PACED.split(","))
 """Methods in the README's tables: as they are by default, and the controls. Variants are in docs/evidence.md."""
@@ -109,6 +109,19 @@ def full(own: list[Row], content: dict[str, Any]) -> str:
     return "\n\n".join(filter(None, parts))
 
 
+def fresh(study: Study, content: dict[str, Any]) -> str:
+    """The leads of a study on the seeds that were drawn after they had been seen; nothing where there are none yet."""
+    never = sys.maxsize
+    cells = [c for c in content["cells"] if c["label"] == BASELINE or c["seed"] >= study.fresh.get(c["label"], never)]
+    leads = [row for row in summarise(cells) if row.shipped and row.method != BASELINE]
+    if not leads:
+        return ""
+    header = ("method", "seeds", *HEADER[2:4], *CALIBRATION_HEADER[1:5])
+    lines = [(row.method, str(row.top1.count), *table_cells(row)[2:4], *calibration_cells(row)[1:5]) for row in leads]
+    about = "What looked promising, on fresh seeds alone: those drawn afterwards. p corrected over these rows."
+    return f"{about}\n\n{markdown_table(header, lines)}\n\n"
+
+
 def tables(content: dict[str, Any], draw: Callable[[list[Row]], str]) -> str:
     """What ``draw`` makes of the rows of each network, under its name if there are several."""
     found = rows(content)
@@ -135,7 +148,7 @@ def long(study: Study) -> str:
     if content is None:
         return f"{head}\nNot run yet ({study.hardware}).\n"
     about = f"{machine(content)}{progress(study, content)}. Cells: `{study.output}/results.json`."
-    return f"{head}\n{tables(content, lambda own: full(own, content))}\n\n{about}\n"
+    return f"{head}\n{tables(content, lambda own: full(own, content))}\n\n{fresh(study, content)}{about}\n"
 
 
 def replaced(text: str, block: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 REGIONS = "ssfe:tap=layer4:transformation=regions"
 DEEPER = "ssfe:tap=layer4.0,ssfe:tap=layer4.0:transformation=turns,ssfe:tap=layer3:views=sampled"
@@ -24,6 +24,8 @@ class Study:
         common: options of all calls.
         parts: (methods, seeds) of each call.
         before: commands to run once beforehand, and the path that each leaves.
+        fresh: methods that looked promising on their first seeds, with the first of those drawn afterwards: to be
+            tested on these alone.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Study:
     common: Sequence[str]
     parts: Sequence[tuple[str, int]]
     before: Sequence[tuple[Sequence[str], str]] = ()
+    fresh: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def output(self) -> str:
@@ -93,6 +96,7 @@ _ALL = [
             (DEEPER, 3),
             ("ssfe:tap=layer4.0", 10),
         ],
+        fresh={"ssfe": 5, "ssfe:tap=layer4.0": 3},
     ),
     Study(
         "cifar100-16px-time",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -47,6 +48,24 @@ def test_a_row_of_the_readme() -> None:
     assert found["ECE"] == f"{ece:.3f}"
     assert found["ECE vs plain"].startswith(f"{ece - mean('plain', *shipped, 'ece'):+.3f} [")
     assert found["ECE at T"] == f"{mean('ssfe', 'temperature_scaled', 'ece'):.3f}"
+
+
+def test_a_lead_is_tested_on_the_seeds_that_came_after_it() -> None:
+    study = STUDIES["cifar100-16px"]
+    content = evidence.results(study)
+    assert content is not None
+    text = evidence.fresh(replace(study, fresh={"ssfe": 2}), content)
+    by_seed = {
+        label: {
+            cell["seed"]: 100 * cell["test"]["shipped"]["top1"] for cell in content["cells"] if cell["label"] == label
+        }
+        for label in ("plain", "ssfe")
+    }
+    seeds = [seed for seed in by_seed["ssfe"] if seed >= 2]
+    difference = sum(by_seed["ssfe"][seed] - by_seed["plain"][seed] for seed in seeds) / len(seeds)
+    assert f"| ssfe | {len(seeds)} | {difference:+.2f} [" in text
+    assert "discard" not in text
+    assert evidence.fresh(replace(study, fresh={"ssfe": 1000}), content) == ""
 
 
 def test_the_list_names_every_study() -> None:
