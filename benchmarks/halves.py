@@ -22,7 +22,7 @@ def split(whole: Path, halves: tuple[Path, Path]) -> None:
             (half / part).mkdir(parents=True, exist_ok=True)
             for folder in own:
                 link = half / part / folder.name
-                if not link.exists():
+                if not link.is_symlink():
                     link.symlink_to(folder, target_is_directory=True)
 
 

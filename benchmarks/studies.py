@@ -143,7 +143,7 @@ _ALL = [
         ],
         [("plain,ssfe", 20), ("discard,ssfe:gradient_scale=4", 10)],
         before=[
-            (["python", "-m", "benchmarks.halves"], "benchmarks/data/cifar100-first"),
+            (["python", "-m", "benchmarks.halves"], "benchmarks/data/cifar100-second"),
             (
                 [
                     *["ssfe", "train", "benchmarks/data/cifar100-first", "--method", "plain"],
@@ -151,7 +151,7 @@ _ALL = [
                     *["--image-size", "16", "--val-fraction", "0.04", "--epochs", "30", "--batch-size", "64"],
                     *["--precision", "bf16", "--output", _FINE_TUNED],
                 ],
-                _FINE_TUNED,
+                f"{_FINE_TUNED}/model.json",
             ),
         ],
     ),

@@ -141,7 +141,7 @@ def test_the_commands_are_commands(study: evidence.Study) -> None:
     for command, output in study.before:
         if command[0] == "ssfe":
             arguments = normalise(list(command[2:]), switches(train_parser()), positional="data")
-            assert str(train_parser().parse_args(arguments).as_dict()["output"]) == output
+            assert output.startswith(str(train_parser().parse_args(arguments).as_dict()["output"]))
     for command in study.commands():
         parsed = parser.parse_args(normalise(command[2:], switches(parser), positional="data")).as_dict()
         assert read_entries(parsed["methods"].split(","))

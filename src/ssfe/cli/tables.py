@@ -61,7 +61,7 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
     """A finished run: what it scored on the test images, what it cost, and where the model is."""
     shipped = result["shipped_inference"]
     images = result["data"]["images"]["test"]
-    table = _metrics_table(f"Test: {images:,} images never seen in training")
+    table = _metrics_table(f"Test: {images:,} images kept out of training")
     enhancement = folder.read_options().enhancement
     deeper = _DEEPER if enhancement.tap is not None else {}
     for name, explained in {**_READINGS, **deeper, **_OTHERWISE.get(result["method"], {})}.items():

@@ -148,8 +148,9 @@ class TrainOptions:
     pretrained: bool = False
     """Start from timm's pretrained weights."""
     weights: Path | None = None
-    """Start from these weights: the folder of an earlier run, whose network is then the default, or a file
-    (.safetensors, .pt, ...) of this network. A classifier for another number of classes starts afresh."""
+    """Start from these weights: an earlier run (its folder, or what ssfe export made of it), whose network, image size
+    and normalisation are then the defaults; or your own file for MODEL (.safetensors, .pt), normalised as timm's. A
+    classifier of other classes, or of another number of them, starts afresh."""
     method: MethodName = "ssfe"
     """ssfe: self-supervised feature enhancement. plain: ordinary training, the baseline. discard, multitask, dropout:
     ablations of ssfe. sla: rotated images, at four times the cost. ssfe+sla: both."""

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
 import ssfe
 from ssfe.lab.errors import UserError
-from ssfe.lab.models import load_weights
+from ssfe.lab.models.weights import image_channels, load_weights, read_weights
 
 State = dict[str, Tensor]
 
@@ -29,77 +30,119 @@ def saved(path: Path, content: Any) -> Path:
     return path
 
 
+def load(network: nn.Module, path: Path, **options: bool) -> str:
+    return load_weights(network, read_weights(path), f"the weights of {path}", **options)
+
+
+def equal(network: nn.Module, other: nn.Module) -> bool:
+    state, others = network.state_dict(), other.state_dict()
+    return state.keys() == others.keys() and all(torch.equal(state[name], others[name]) for name in state)
+
+
+def prefixed(prefix: str, state: State) -> State:
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
 WRAPPERS: dict[str, Callable[[State], Any]] = {
     "state dict": lambda state: state,
-    "DistributedDataParallel": lambda state: {f"module.{name}": value for name, value in state.items()},
+    "DistributedDataParallel": lambda state: prefixed("module.", state),
+    "torch.compile": lambda state: prefixed("_orig_mod.", state),
     "timm's training": lambda state: {"epoch": 3, "arch": "cifar_resnet20", "state_dict": state},
     "timm's average": lambda state: {
         "state_dict": {name: torch.zeros_like(value) for name, value in state.items()},
         "state_dict_ema": state,
     },
-    "Lightning": lambda state: {
-        "state_dict": {"criterion.weight": torch.ones(3), **{f"model.{name}": value for name, value in state.items()}}
-    },
+    "Lightning": lambda state: {"state_dict": {"criterion.weight": torch.ones(3), **prefixed("model.", state)}},
+    "a loop's own": lambda state: {"epoch": torch.tensor(3), "model_state_dict": state, "optimizer": {"state": {}}},
 }
 
 
+@pytest.mark.parametrize("name", ["cifar_resnet20", "resnet18"])
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS.keys())
-def test_a_checkpoint_of_the_same_network(tmp_path: Path, wrap: Callable[[State], Any]) -> None:
-    trained, started = network(5), network(5, seed=1)
-    said = load_weights(started, saved(tmp_path / "weights.pt", wrap(trained.state_dict())))
-    assert said.endswith("its classifier's too")
-    for name, value in trained.state_dict().items():
-        assert torch.equal(started.state_dict()[name], value), name
+def test_a_checkpoint_of_the_same_network(tmp_path: Path, wrap: Callable[[State], Any], name: str) -> None:
+    # In a resnet18, the name of the first weight ends other weights' names too.
+    trained, started = network(5, name=name), network(5, seed=1, name=name)
+    assert load(started, saved(tmp_path / "weights.pt", wrap(trained.state_dict()))).endswith("its classifier's too")
+    assert equal(started, trained)
 
 
 def test_safetensors(tmp_path: Path) -> None:
     trained, started = network(5), network(5, seed=1)
     save_file(trained.state_dict(), tmp_path / "model.safetensors")
-    load_weights(started, tmp_path / "model.safetensors")
-    images = torch.randn(2, 3, 32, 32)
-    assert torch.equal(started(images), trained(images))
+    load(started, tmp_path / "model.safetensors")
+    assert equal(started, trained)
 
 
-@pytest.mark.parametrize(("classes", "same_classes"), [(7, True), (5, False)], ids=["more", "others"])
-def test_a_classifier_for_other_classes_starts_afresh(tmp_path: Path, classes: int, same_classes: bool) -> None:
+def test_weights_that_safetensors_keeps_once(tmp_path: Path) -> None:
+    trained, started = network(5, name="coat_lite_tiny"), network(5, seed=1, name="coat_lite_tiny")
+    save_model(trained, str(tmp_path / "model.safetensors"))
+    assert len(safetensors.torch.load_file(tmp_path / "model.safetensors")) < len(trained.state_dict())
+    load(started, tmp_path / "model.safetensors")
+    assert equal(started, trained)
+
+
+def test_checkpoints_without_counters_of_steps(tmp_path: Path) -> None:
+    state = {name: value for name, value in network(5).state_dict().items() if not name.endswith("num_batches_tracked")}
+    started = network(5, seed=1)
+    load(started, saved(tmp_path / "old.pt", state))
+    assert equal(started, network(5))
+
+
+@pytest.mark.parametrize(
+    ("classes", "same_classes", "kept", "said"),
+    [
+        (7, True, lambda name: True, "is of other shapes there"),
+        (5, False, lambda name: True, "is of other classes"),
+        (5, True, lambda name: not name.startswith("fc."), "is not there"),
+    ],
+    ids=["more", "others", "headless"],
+)
+def test_a_classifier_for_other_classes_starts_afresh(
+    tmp_path: Path, classes: int, same_classes: bool, kept: Callable[[str], bool], said: str
+) -> None:
     trained, started, fresh = network(5), network(classes, seed=1), network(classes, seed=1)
-    file = saved(tmp_path / "weights.pt", trained.state_dict())
-    assert load_weights(started, file, same_classes=same_classes).endswith("is of other classes and starts afresh")
-    features = torch.randn(2, 3, 32, 32)
-    assert torch.equal(started.forward_features(features), trained.forward_features(features))  # type: ignore[operator]
-    assert torch.equal(started.fc.weight, fresh.fc.weight)  # type: ignore[union-attr, arg-type]
+    state = {name: value for name, value in trained.state_dict().items() if kept(name)}
+    line = load(started, saved(tmp_path / "weights.pt", state), same_classes=same_classes)
+    assert line.endswith(f"but for its classifier, which {said} and starts afresh")
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(started.forward_features(images), trained.forward_features(images))  # type: ignore[operator]
+    assert equal(started.fc, fresh.fc)  # type: ignore[arg-type]
 
 
 def test_an_enhanced_networks_classifier_starts_afresh(tmp_path: Path) -> None:
     enhanced = ssfe.enhance(network(5))
     started = network(5, seed=1)
-    assert "starts afresh" in load_weights(started, saved(tmp_path / "weights.pt", enhanced.state_dict()))
-    assert torch.equal(started.stem.conv.weight, enhanced.stem.conv.weight)  # type: ignore[union-attr, arg-type]
+    assert "starts afresh" in load(started, saved(tmp_path / "weights.pt", enhanced.state_dict()))
+    assert equal(started.stem, enhanced.stem)  # type: ignore[arg-type]
 
 
 def test_every_mistake_is_named(tmp_path: Path) -> None:
     def refusal(path: Path) -> str:
+        started = network(5, seed=1)
         with pytest.raises(UserError) as caught:
-            load_weights(network(5), path)
+            load(started, path)
+        assert equal(started, network(5, seed=1)), "it is as it was"
         return str(caught.value)
 
     (tmp_path / "notes.txt").write_text("no weights")
     state = network(5).state_dict()
     shorter = {name: value for name, value in state.items() if name != "layer1.0.bn1.bias"}
-    wider = {**state, "stem.conv.weight": torch.zeros(16, 1, 3, 3)}
+    grey = {**state, "stem.conv.weight": torch.zeros(16, 1, 3, 3)}
+    diverged = {**state, "fc.bias": torch.full((5,), torch.nan)}
     assert "there are no weights at" in refusal(tmp_path / "absent.pt")
     assert "notes.txt is no file of weights" in refusal(tmp_path / "notes.txt")
     assert "holds no weights" in refusal(saved(tmp_path / "empty.pt", {"epoch": 3}))
+    assert "are not finite (fc.bias)" in refusal(saved(tmp_path / "nan.pt", diverged))
     assert "1 of its weights are missing, such as layer1.0.bn1.bias" in refusal(saved(tmp_path / "short.pt", shorter))
     assert "1 of its weights are left over, such as new" in refusal(
         saved(tmp_path / "long.pt", {**state, "new": torch.ones(1)})
     )
-    assert "stem.conv.weight is (16, 1, 3, 3) there, not (16, 3, 3, 3)" in refusal(saved(tmp_path / "grey.pt", wider))
+    assert "stem.conv.weight is (16, 1, 3, 3) there, not (16, 3, 3, 3)" in refusal(saved(tmp_path / "grey.pt", grey))
 
 
-def test_a_refused_file_leaves_the_network_as_it_was(tmp_path: Path) -> None:
-    started, before = network(5), network(5)
-    with pytest.raises(UserError):
-        load_weights(started, saved(tmp_path / "other.pt", network(5, name="cifar_resnet32").state_dict()))
-    for name, value in before.state_dict().items():
-        assert torch.equal(started.state_dict()[name], value), name
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("name", "first_conv"), [("cifar_resnet20", "stem.conv"), ("resnet18", "conv1")])
+def test_channels_of_the_images(name: str, first_conv: str, channels: int) -> None:
+    state = timm.create_model(name, in_chans=channels).state_dict()
+    assert image_channels(state, first_conv) == image_channels(prefixed("model.", state), first_conv) == channels
+    assert image_channels({}, first_conv) is None

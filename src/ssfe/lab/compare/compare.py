@@ -80,10 +80,13 @@ def compare(
         _check_idle(entries, common)
     for model in models or []:
         check_name(model)
+    if common.weights is not None and len(models or []) > 1:
+        raise UserError(f"the weights {common.weights} are of one network: compare the methods on that one alone")
     first = replace(entries[0].apply(common), model=models[0] if models else common.model)
-    resolved = replace(prepare(first).options, method=common.method, enhancement=common.enhancement)
+    experiment = prepare(first)
+    resolved = replace(experiment.options, method=common.method, enhancement=common.enhancement)
     models = list(models or [str(resolved.model)])
-    _claim(output, resolved, budget)
+    _claim(output, resolved, budget, experiment.weights_digest)
     ratios = _step_ratios(resolved, models, entries, output, say)
     epochs = _equal_time(resolved.epochs, ratios) if budget == "time" else None
     cells = plan_cells(resolved, models, entries, seeds, output, epochs)
@@ -178,18 +181,25 @@ def _equal_time(epochs: int, ratios: Ratios) -> dict[tuple[str, str], int]:
     }
 
 
-def _claim(output: Path, options: TrainOptions, budget: str) -> None:
+def _claim(output: Path, options: TrainOptions, budget: str, weights_digest: str | None) -> None:
     """Write the comparison's own options, or check that they are those it was started with."""
     path = output / "compare.yaml"
     asked = {
         "budget": budget,
         **{k: v for k, v in options.to_flat().items() if k not in ("model", "method", "seed", *FREE)},
     }
+    if weights_digest is not None:
+        asked["weights_digest"] = weights_digest
     if path.exists():
         # An option that is younger than the comparison had its default.
         before = {**TrainOptions().to_flat(), **read_yaml(path)}
+        if weights_digest is not None and before.get("weights_digest") not in (None, weights_digest):
+            raise UserError(
+                f"{options.weights} has other weights than those that {output} was started with: put them back, or "
+                "choose another --output"
+            )
         for name, value in asked.items():
-            if differs(name, before.get(name), value):
+            if name != "weights_digest" and differs(name, before.get(name), value):
                 raise UserError(
                     f"{output} was started with {name}={before.get(name)}, not {value}: use the same options to "
                     "continue it, or another --output"

@@ -6,7 +6,6 @@ from ssfe.lab.models.create import choose_model
 from ssfe.lab.models.small_stem import small_stem
 from ssfe.lab.models.spec import ModelSpec
 from ssfe.lab.models.stem_surgery import StemChange, adapt_stem
-from ssfe.lab.models.weights import load_weights
 from ssfe.lab.models.wide_resnet import WideResNet
 
 __all__ = [
@@ -17,6 +16,5 @@ __all__ = [
     "adapt_stem",
     "build_model",
     "choose_model",
-    "load_weights",
     "small_stem",
 ]

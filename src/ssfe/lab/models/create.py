@@ -30,6 +30,11 @@ RESERVED = {
 """Arguments of timm.create_model that are not the user's to give, and why."""
 
 
+def default_model(image_size: int) -> str:
+    """The network where the user names none."""
+    return "cifar_resnet20" if image_size <= SMALL_IMAGE else "resnet18"
+
+
 def choose_model(
     name: str | None,
     *,
@@ -47,7 +52,7 @@ def choose_model(
     ``build_model``. Draws no random numbers. Raises UserError for an unknown name, a wrong argument in ``model_args``,
     and pretrained weights that do not exist.
     """
-    name = name or ("cifar_resnet20" if image_size <= SMALL_IMAGE else "resnet18")
+    name = name or default_model(image_size)
     check_name(name)
     _check_arguments(model_args)
     base = model_args.get("base", name)

@@ -2,86 +2,137 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from ssfe.lab.errors import UserError
 from ssfe.lab.models.stem_surgery import config
 
+Weights = Mapping[str, Tensor]
 
-def load_weights(network: nn.Module, path: Path, *, same_classes: bool = True) -> str:
-    """Load the weights in ``path`` into ``network``, in place, and return what was loaded, in words.
+_COUNTER = ".num_batches_tracked"
+"""Batch norm's number of steps, which older checkpoints lack and only norms without momentum use."""
 
-    The file is safetensors, or whatever ``torch.load(weights_only=True)`` reads: a state dict, or a checkpoint of timm
-    (its averaged weights, if it has some) or Lightning. A classifier of other shapes, or of other classes, is left as
-    it is, fresh.
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors in a file: safetensors, or whatever ``torch.load(weights_only=True)`` reads, a state dict or a
+    checkpoint that holds one (timm's averaged weights, if it has some).
 
     Raises:
-        UserError: if the file cannot be read, or any other weight is missing, left over, or of another shape.
+        UserError: if there is no such file, it cannot be read, or it holds no numbers to start from.
     """
-    own = network.state_dict()
-    stored = _without_wrapper(_read(path), own)
-    heads = _classifiers(network)
-    head = {name for name in {*own, *stored} if name.startswith(heads)}
-    fits = all(name in stored and name in own and stored[name].shape == own[name].shape for name in head)
-    fresh = not (same_classes and fits)
-    wanted, given = (set(names) - head if fresh else set(names) for names in (own, stored))
-    _check(wanted, given, own, stored, path)
-    network.load_state_dict({name: stored[name] for name in wanted}, strict=not fresh)
-    return f"the weights of {path}" + (
-        ", but for its classifier, which is of other classes and starts afresh" if fresh else ", its classifier's too"
-    )
-
-
-def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"there are no weights at {path}: give a file of weights, or the --output folder of ssfe train")
+    mend = "give safetensors, or what torch.save(network.state_dict()) wrote"
     try:
-        content = timm.models.load_state_dict(str(path), weights_only=True)
-        tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+        tensors = _tensors(timm.models.load_state_dict(str(path), weights_only=True))
     except Exception as error:  # whatever zip, unpickler, safetensors and key lookups make of other bytes
         reason = str(error).strip().partition("\n")[0][:150] or type(error).__name__
-        raise UserError(
-            f"{path} is no file of weights ({reason}): give safetensors, or what torch.save(network.state_dict()) wrote"
-        ) from error
+        raise UserError(f"{path} is no file of weights ({reason}): {mend}") from error
     if not tensors:
-        raise UserError(f"{path} holds no weights: give safetensors, or what torch.save(network.state_dict()) wrote")
+        raise UserError(f"{path} holds no weights: {mend}")
+    bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise UserError(f"the weights in {path} are not finite ({bad[0]}): that training has diverged")
     return tensors
 
 
-def _without_wrapper(stored: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the name that a wrapper, such as a LightningModule, puts before those of its network, and its other
-    tensors.
+def load_weights(network: nn.Module, stored: Weights, source: str, *, same_classes: bool = True) -> str:
+    """Load ``stored`` into ``network``, in place, and return what was loaded, in words.
+
+    The names may have a wrapper's before them, such as a LightningModule's. The classifier is left as it is, fresh,
+    where it is missing, of other shapes, or of other classes.
+
+    Args:
+        network: of timm, whose ``pretrained_cfg`` names its classifier.
+        stored: see :func:`read_weights`.
+        source: what they were read from, for messages.
+        same_classes: whether their classes are the network's, as far as is known.
+
+    Raises:
+        UserError: if any other weight is missing, left over, or of another shape; the network is as it was.
     """
-    if own.keys() & stored.keys():
-        return stored
-    first = next(iter(own))
-    prefixes = [name.removesuffix(first) for name in stored if name.endswith(f".{first}")]
-    if len(prefixes) != 1:
-        return stored
-    return {name.removeprefix(prefixes[0]): value for name, value in stored.items() if name.startswith(prefixes[0])}
+    own = network.state_dict()
+    head = tuple(f"{name}." for name in _classifiers(network))
+    stored = _without_wrapper(stored, [name for name in own if not name.startswith(head)])
+    stored = {**_shared(own, stored), **stored}
+    fresh = _why_fresh({name for name in {*own, *stored} if name.startswith(head)}, own, stored, same_classes)
+    wanted, given = (
+        {name for name in names if not (fresh and name.startswith(head))} for names in (own.keys(), stored.keys())
+    )
+    wanted -= {name for name in wanted - given if name.endswith(_COUNTER)}
+    _check(wanted, given, own, stored, source)
+    network.load_state_dict({name: stored[name] for name in wanted}, strict=False)
+    return source + (
+        f", but for its classifier, which {fresh} and starts afresh" if fresh else ", its classifier's too"
+    )
 
 
-def _classifiers(network: nn.Module) -> tuple[str, ...]:
-    """The beginnings of the names of its weights."""
+def image_channels(stored: Weights, first_conv: str) -> int | None:
+    """How many channels the images had; None if no convolution of the name ``first_conv`` is there to tell."""
+    # Blocks may have one of that name too, further in; a wrapper's name may stand before it.
+    found = min((name for name in stored if f".{name}".endswith(f".{first_conv}.weight")), key=len, default=None)
+    return int(stored[found].shape[1]) if found is not None and stored[found].ndim == 4 else None
+
+
+def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    nested = [
+        value
+        for value in content.values()
+        if isinstance(value, Mapping) and any(isinstance(item, Tensor) for item in value.values())
+    ]
+    inner = nested[0] if len(nested) == 1 else content
+    return {name: value for name, value in inner.items() if isinstance(value, Tensor)}
+
+
+def _without_wrapper(stored: Weights, names: list[str]) -> Weights:
+    """Without what a wrapper puts before the names of its network, and without its other tensors."""
+    needed = [name for name in names if not name.endswith(_COUNTER)]
+    first = needed[0]
+    prefixes = {name.removesuffix(first) for name in stored if name.endswith(first)}
+    for prefix in sorted(prefixes, key=len):
+        if prefix and all(prefix + name in stored for name in needed):
+            return {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)}
+    return stored
+
+
+def _shared(own: Weights, stored: Weights) -> dict[str, Tensor]:
+    """What safetensors leaves out, because the network has it under another name too."""
+    by_place: dict[tuple[int, torch.Size], str] = {}
+    for name in own.keys() & stored.keys():
+        by_place[own[name].data_ptr(), own[name].shape] = name
+    places = {name: (own[name].data_ptr(), own[name].shape) for name in own.keys() - stored.keys()}
+    return {name: stored[by_place[place]] for name, place in places.items() if place in by_place and place[0]}
+
+
+def _classifiers(network: nn.Module) -> Iterable[str]:
     names = config(network).get("classifier") or ()
-    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
+    return [names] if isinstance(names, str) else names
 
 
-def _check(wanted: set[str], given: set[str], own: dict[str, Tensor], stored: dict[str, Tensor], path: Path) -> None:
-    mend = "give the --model that they were trained with"
+def _why_fresh(head: set[str], own: Weights, stored: Weights, same_classes: bool) -> str:
+    if not head & stored.keys():
+        return "is not there" if head else ""
+    if any(name not in stored or name not in own or stored[name].shape != own[name].shape for name in head):
+        return "is of other shapes there"
+    return "" if same_classes else "is of other classes"
+
+
+def _check(wanted: set[str], given: set[str], own: Weights, stored: Weights, source: str) -> None:
+    mend = "give the --model that they were trained with, and its --model-args"
     for names, what in ((wanted - given, "missing"), (given - wanted, "left over")):
         if names:
             raise UserError(
-                f"the weights in {path} are of another network: {len(names)} of its weights are {what}, such as "
-                f"{min(names)}; {mend}"
+                f"{source} are of another network: {len(names)} of its weights are {what}, such as {min(names)}; {mend}"
             )
     for name in sorted(wanted):
         here, there = tuple(own[name].shape), tuple(stored[name].shape)
         if here != there:
             raise UserError(
-                f"the weights in {path} are of another network: {name} is {there} there, not {here}; {mend}, and its "
-                "--image-size"
+                f"{source} are of another network: {name} is {there} there, not {here}; {mend}, or their --image-size"
             )

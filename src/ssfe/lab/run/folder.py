@@ -7,7 +7,8 @@ predictions.csv    what the shipped model says of each test image
 report.html        all of it to look at, one file
 model.safetensors  the weights of the stock network to ship
 model.json         how to build that network, its class names and its preprocessing
-checkpoints/       last.ckpt, from which --resume continues, and images.json, what it was trained on
+checkpoints/       last.ckpt, from which --resume continues; images.json, what it was trained on; start.json, where
+                   it was given --weights to start from
 """
 
 from __future__ import annotations
@@ -62,6 +63,10 @@ class RunFolder:
     @property
     def images(self) -> Path:
         return self.path / "checkpoints" / "images.json"
+
+    @property
+    def start(self) -> Path:
+        return self.path / "checkpoints" / "start.json"
 
     def create(self) -> None:
         """Make the folder.

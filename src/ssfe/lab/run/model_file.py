@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import safetensors
@@ -28,6 +29,8 @@ _UNREADABLE = (
     ValueError,
     safetensors.SafetensorError,
 )
+
+_HUB_CARD = "config.json"
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,44 @@ def read_card(folder: RunFolder) -> ModelCard:
         return ModelCard.from_dict(json.loads(folder.card.read_text(encoding="utf-8")))
     except _UNREADABLE as error:
         raise _damaged(folder, error) from error
+
+
+def find_card(path: Path) -> tuple[Path, ModelCard | None]:
+    """The file of weights that ``path`` is or holds, and the card that lies beside or in it, if one does.
+
+    ``path``: a run folder, an export for the Hugging Face Hub, or a file.
+
+    Raises:
+        UserError: for a folder without a model, and a damaged card.
+    """
+    folder = RunFolder(path if path.is_dir() else path.parent)
+    if path.is_dir() and not (folder.weights.exists() and (path / _HUB_CARD).exists()):
+        return folder.weights, read_card(folder)
+    file = folder.weights if path.is_dir() else path
+    if file == folder.weights and folder.card.exists():
+        return file, read_card(folder)
+    content = _exported(file)
+    try:
+        return file, None if content is None else ModelCard.from_dict(content)
+    except _UNREADABLE as error:
+        raise _damaged(folder, error) from error
+
+
+def _exported(file: Path) -> dict[str, Any] | None:
+    """What ``ssfe export`` says of the model: in the Hub's config.json, or in the header of one safetensors file."""
+    try:
+        if file == RunFolder(file.parent).weights:
+            hub = json.loads((file.parent / _HUB_CARD).read_text(encoding="utf-8"))["ssfe"]
+            return dict(hub)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            text = opened.metadata() or {}
+        own = {**text, **{name: json.loads(text[name]) for name in ("create_model", "preprocessing", "classes")}}
+    except (OSError, ValueError, KeyError, safetensors.SafetensorError):
+        return None
+    return own
 
 
 def _damaged(folder: RunFolder, error: Exception) -> UserError:

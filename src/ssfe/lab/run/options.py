@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,8 +99,8 @@ def named(data: str) -> str:
 
 
 def differs(name: str, before: object, now: object) -> bool:
-    """Whether an option differs in a way that changes results: not by where the data's folder lies."""
-    if name == "data" and isinstance(before, str) and isinstance(now, str):
+    """Whether an option differs in a way that changes results: not by where the data's folder, or the weights, lie."""
+    if name in ("data", "weights") and isinstance(before, str) and isinstance(now, str):
         old, new = Path(before.removeprefix("hf:")), Path(now.removeprefix("hf:"))
         return before != now and not (old.is_absolute() and new.is_absolute() and old.name == new.name)
     return before != now
@@ -110,7 +111,8 @@ def _anywhere(loading: DataOptions) -> DataOptions:
 
 
 def _absolute(path: Path | None) -> Path | None:
-    return path and path.expanduser().resolve()
+    # Links are kept: what is stored must not be read as another path on the day that one becomes a link.
+    return path and Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
 
 
 def check_same(asked: TrainOptions, stored: TrainOptions) -> None:

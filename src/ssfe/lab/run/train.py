@@ -31,7 +31,7 @@ from ssfe.lab.run.options import check_options, resolve
 from ssfe.lab.run.rescue import rescued
 from ssfe.lab.run.result import Outcome, make_result
 from ssfe.lab.run.same import check_checkpoint, check_images, write_images
-from ssfe.lab.run.start import starting
+from ssfe.lab.run.start import read_start, starting, write_start
 from ssfe.lab.run.temperature import temperature_scaled
 from ssfe.lab.run.tracking import tracked
 from ssfe.lab.seeds import derive_seed
@@ -50,6 +50,7 @@ class Experiment:
     Attributes:
         options: resolved: fed back, they give the same run.
         network: prepared by the method.
+        weights_digest: of the file of weights that it starts from, if it was given one.
     """
 
     options: TrainOptions
@@ -60,6 +61,7 @@ class Experiment:
     network: nn.Module
     stock_parameters: int
     notes: tuple[str, ...]
+    weights_digest: str | None
 
     @property
     def images_per_step(self) -> int:
@@ -67,18 +69,22 @@ class Experiment:
         return min(self.options.loading.batch_size, len(self.splits.train))
 
 
-def prepare(options: TrainOptions, splits: DataSplits | None = None) -> Experiment:
+def prepare(
+    options: TrainOptions, splits: DataSplits | None = None, recorded: Preprocessing | None = None
+) -> Experiment:
     """Load the data, build the network and prepare it.
 
     Args:
         options: of the run.
         splits: what these options would load, where it is loaded already.
+        recorded: the preprocessing of a run that goes on from its checkpoint; see
+            :func:`~ssfe.lab.run.start.starting`.
 
     Raises:
         UserError: for whatever in the options or the data cannot be trained on.
     """
     check_options(options)
-    start = starting(options)
+    start = starting(options, recorded)
     options = start.options
     resolve_precision(options.engine, find_device(options.engine.accelerator))
     splits = splits or load_data(options.data, options.loading, seed=options.seed)
@@ -94,7 +100,7 @@ def prepare(options: TrainOptions, splits: DataSplits | None = None) -> Experime
     torch.manual_seed(derive_seed(options.seed, "weights"))
     network, about_weights = start.network(spec, splits)
     stock_parameters = sum(parameter.numel() for parameter in network.parameters())
-    used_to = start.preprocessing(network)
+    used_to = start.used_to(network, spec)
     try:
         size = splits.image_size
         image_shape = (int(spec.kwargs["in_chans"]), size, size)
@@ -115,6 +121,7 @@ def prepare(options: TrainOptions, splits: DataSplits | None = None) -> Experime
         network=network,
         stock_parameters=stock_parameters,
         notes=(*splits.notes, *about_weights, note),
+        weights_digest=start.digest,
     )
 
 
@@ -139,8 +146,9 @@ def resume(folder: RunFolder, options: TrainOptions, say: Say) -> dict[str, obje
 
     Args:
         folder: of the run.
-        options: of the run; only ``progress``, ``logger``, ``workers`` and where the data lies (``data_dir``, or
-            another folder of the same name) may differ from its config.yaml, which follows the data.
+        options: of the run; only ``progress``, ``logger``, ``workers`` and where data and weights lie (``data_dir``, or
+            another folder of the same name) may differ from its config.yaml, which follows the data. The weights it
+            started from are needed only where it has no checkpoint yet.
 
     Raises:
         UserError: if the run cannot be continued with these options. Interrupted: see :func:`train`.
@@ -149,7 +157,7 @@ def resume(folder: RunFolder, options: TrainOptions, say: Say) -> dict[str, obje
         say(f"{folder.path} is finished already")
         return folder.read_result()
     _check_place(options.data, folder)
-    experiment = prepare(options)
+    experiment = prepare(options, recorded=read_start(folder) if folder.checkpoint.exists() else None)
     if folder.checkpoint.exists():
         check_images(folder, experiment.splits)
         check_checkpoint(folder.checkpoint, experiment.network)
@@ -184,6 +192,8 @@ def _run(experiment: Experiment, folder: RunFolder, say: Say) -> dict[str, objec
     with rescued(folder), tracked(experiment.options, folder) as tracker:
         if not folder.checkpoint.exists():
             write_images(folder, experiment.splits)
+            if experiment.weights_digest is not None:
+                write_start(folder, experiment.weights_digest, experiment.preprocessing)
         fitted = fit(
             experiment.network,
             experiment.method,
