@@ -17,12 +17,14 @@ import argparse
 import json
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.power import seeds_needed
 from benchmarks.studies import PACED, STUDIES, Study
 from ssfe.lab.compare.markdown import (
     CALIBRATION_HEADER,
@@ -35,13 +37,16 @@ from ssfe.lab.compare.markdown import (
     table,
     table_cells,
 )
-from ssfe.lab.compare.summary import BASELINE, Row, summarise
+from ssfe.lab.compare.summary import BASELINE, Row, scores, summarise
 
 SHOWN = ("plain", "ssfe", "discard", "multitask", "dropout", "sla", "ssfe+sla", *PACED.split(","))
 """Methods in the README's tables: as they are by default, and the controls. Variants are in docs/evidence.md."""
 
 BRIEF = ("method", "seeds", "top-1 %", "vs plain", "p (Holm)", "NLL", "ECE", "ECE vs plain", "ECE at T", "step")
 """Columns of the README's tables; docs/evidence.md has them all."""
+
+ENOUGH = 5
+"""Seeds that a standard deviation is worth quoting from."""
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = ROOT / "README.md"
@@ -122,6 +127,28 @@ def fresh(study: Study, content: dict[str, Any]) -> str:
     return f"{about}\n\n{markdown_table(header, lines)}\n\n"
 
 
+def seeds_asked(content: dict[str, Any]) -> str:
+    """How far ssfe and plain differ on the same seed, and how many seeds a small difference asks for; nothing where
+    fewer than five seeds have both.
+    """
+    lines = []
+    for model in dict.fromkeys(cell["model"] for cell in content["cells"]):
+        own = [cell for cell in content["cells"] if cell["model"] == model]
+        plain, ssfe = (
+            scores({cell["seed"]: cell for cell in own if cell["label"] == label}, "shipped", "top1")
+            for label in (BASELINE, "ssfe")
+        )
+        differences = [100 * (ssfe[seed] - plain[seed]) for seed in sorted(plain.keys() & ssfe.keys())]
+        if len(differences) >= ENOUGH:
+            deviation = statistics.stdev(differences)
+            lines.append(
+                f"The top-1 of ssfe and plain on the same seed differs by a standard deviation of {deviation:.2f} "
+                f"points (n={len(differences)}): to see half a point four times in five takes some "
+                f"{seeds_needed(0.5, deviation)} seeds.\n\n"
+            )
+    return "".join(lines)
+
+
 def tables(content: dict[str, Any], draw: Callable[[list[Row]], str]) -> str:
     """What ``draw`` makes of the rows of each network, under its name if there are several."""
     found = rows(content)
@@ -148,7 +175,8 @@ def long(study: Study) -> str:
     if content is None:
         return f"{head}\nNot run yet ({study.hardware}).\n"
     about = f"{machine(content)}{progress(study, content)}. Cells: `{study.output}/results.json`."
-    return f"{head}\n{tables(content, lambda own: full(own, content))}\n\n{fresh(study, content)}{about}\n"
+    notes = f"{fresh(study, content)}{seeds_asked(content)}"
+    return f"{head}\n{tables(content, lambda own: full(own, content))}\n\n{notes}{about}\n"
 
 
 def replaced(text: str, block: str) -> str:

@@ -68,6 +68,19 @@ def test_a_lead_is_tested_on_the_seeds_that_came_after_it() -> None:
     assert evidence.fresh(replace(study, fresh={"ssfe": 1000}), content) == ""
 
 
+def test_seeds_are_counted_from_five_pairs_on() -> None:
+    def cells(seeds: int) -> list[dict[str, object]]:
+        return [
+            {"model": "m", "label": label, "seed": seed, "test": {"shipped": {"top1": 0.5 + gain * (seed % 2)}}}
+            for seed in range(seeds)
+            for label, gain in (("plain", 0.0), ("ssfe", 0.01))
+        ]
+
+    assert evidence.seeds_asked({"cells": cells(4)}) == ""
+    # Differences of 0 and 1 point in turn.
+    assert "a standard deviation of 0.55 points (n=6)" in evidence.seeds_asked({"cells": cells(6)})
+
+
 def test_the_list_names_every_study() -> None:
     command = [sys.executable, "-m", "benchmarks.evidence", "list"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
