@@ -95,6 +95,7 @@ _ALL = [
             ("sla", 3),
             (DEEPER, 3),
             ("ssfe:tap=layer4.0", 10),
+            ("discard:tap=layer4.0", 3),
         ],
         fresh={"ssfe": 5, "ssfe:tap=layer4.0": 3},
     ),
@@ -105,7 +106,7 @@ _ALL = [
         "ssfe add to it?",
         "two CPU cores",
         [*_HALF_16, "--budget", "time", "--jobs", "2"],
-        [("plain,sla", 3), ("ssfe+sla", 3), ("sla:gradient_scale=4,sla:distill", 3)],
+        [("plain,sla", 3), ("ssfe+sla", 3), ("sla:gradient_scale=4,sla:distill", 3), ("ssfe:tap=layer4.0", 3)],
     ),
     Study(
         "cifar100-16px-short",
@@ -141,7 +142,7 @@ _ALL = [
             *["--limit-train", "1000", "--val-fraction", "0.04", "--epochs", "40", "--batch-size", "64"],
             *["--lr", "0.03", "--precision", "bf16", "--jobs", "2"],
         ],
-        [("plain,ssfe", 20), ("discard,ssfe:gradient_scale=4", 10)],
+        [("plain,ssfe", 10)],
         before=[
             (["python", "-m", "benchmarks.halves"], "benchmarks/data/cifar100-second"),
             (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ssfe.lab.config import AugmentOptions, MethodName, MethodOptions
 from ssfe.lab.methods.ablations import Discard, MultiTask
 from ssfe.lab.methods.base import Method, Readings
+from ssfe.lab.methods.discard_at_tap import DiscardAtTap
 from ssfe.lab.methods.dropout import FeatureDropout
 from ssfe.lab.methods.plain import Plain
 from ssfe.lab.methods.sla import EnhancedLabelAugmentation, LabelAugmentation
@@ -13,6 +14,7 @@ from ssfe.lab.methods.transformation import channel_discard
 
 __all__ = [
     "Discard",
+    "DiscardAtTap",
     "EnhancedLabelAugmentation",
     "FeatureDropout",
     "FeatureEnhancement",
@@ -31,7 +33,7 @@ _MASKS = {"transforms", "scheme", "groups", "fraction", "identity"}
 _USED: dict[MethodName, set[str]] = {
     "plain": {"gradient_scale"},
     "ssfe": _MASKS | {"views", "inference", "distill", "tap", "transformation", "gradient_scale"},
-    "discard": _MASKS | {"gradient_scale"},
+    "discard": _MASKS | {"tap", "transformation", "gradient_scale"},
     "multitask": _MASKS | {"gradient_scale"},
     "dropout": _MASKS,
     "sla": {"distill", "gradient_scale"},
@@ -76,5 +78,7 @@ def make_method(
         return enhancement if name == "ssfe" else EnhancedLabelAugmentation(enhancement)
     if name == "dropout":
         return FeatureDropout(channel_discard(options), smoothing)
+    if name == "discard" and (options.tap is not None or options.transformation != "channels"):
+        return DiscardAtTap(options, smoothing, image_shape)
     ablation = Discard if name == "discard" else MultiTask
     return ablation(channel_discard(options), smoothing, options.gradient_scale)
