@@ -121,8 +121,22 @@ def fresh(study: Study, content: dict[str, Any]) -> str:
     leads = [row for row in summarise(cells) if row.shipped and row.method != BASELINE]
     if not leads:
         return ""
-    header = ("method", "seeds", *HEADER[2:4], *CALIBRATION_HEADER[1:5])
-    lines = [(row.method, str(row.top1.count), *table_cells(row)[2:4], *calibration_cells(row)[1:5]) for row in leads]
+    header = (
+        "method",
+        "seeds",
+        "top-1 vs plain",
+        "p (Holm)",
+        *CALIBRATION_HEADER[1:5],
+        "NLL at T vs plain",
+        "p (Holm)",
+    )
+    lines = [
+        (
+            *(row.method, str(row.top1.count), *table_cells(row)[2:4]),
+            *(*calibration_cells(row)[1:5], *calibration_cells(row)[7:9]),
+        )
+        for row in leads
+    ]
     about = "What looked promising, on fresh seeds alone: those drawn afterwards. p corrected over these rows."
     return f"{about}\n\n{markdown_table(header, lines)}\n\n"
 
