@@ -148,8 +148,8 @@ class TrainOptions:
     pretrained: bool = False
     """Start from timm's pretrained weights."""
     weights: Path | None = None
-    """Start from these weights: an earlier run (its folder, or what ssfe export made of it), whose network, image size
-    and normalisation are then the defaults; or your own file for MODEL (.safetensors, .pt), normalised as timm's. A
+    """Start from these weights: the folder of an earlier run, or what ssfe export made of it, whose network, image size
+    and normalisation are then the defaults; or your own file for MODEL, safetensors or torch's, normalised as timm's. A
     classifier of other classes, or of another number of them, starts afresh."""
     method: MethodName = "ssfe"
     """ssfe: self-supervised feature enhancement. plain: ordinary training, the baseline. discard, multitask, dropout:
