@@ -154,6 +154,7 @@ def test_a_run_without_a_checkpoint_needs_its_weights(finished: Path, tmp_path: 
     moved = (tmp_path / "start").rename(tmp_path / "moved" / "start")
     assert "there are no weights at" in complaint("train", "--resume", run)
     assert "starts from the weights of" in succeed("train", "--resume", run, "--weights", moved).out
+    assert RunFolder(run).read_options().weights == moved
 
 
 @pytest.mark.parametrize(

@@ -188,18 +188,17 @@ def _claim(output: Path, options: TrainOptions, budget: str, weights_digest: str
         "budget": budget,
         **{k: v for k, v in options.to_flat().items() if k not in ("model", "method", "seed", *FREE)},
     }
-    if weights_digest is not None:
-        asked["weights_digest"] = weights_digest
+    start = {} if weights_digest is None else {"weights_digest": weights_digest}
     if path.exists():
         # An option that is younger than the comparison had its default.
         before = {**TrainOptions().to_flat(), **read_yaml(path)}
-        if weights_digest is not None and before.get("weights_digest") not in (None, weights_digest):
+        if start and before.get("weights_digest", weights_digest) != weights_digest:
             raise UserError(
                 f"{options.weights} has other weights than those that {output} was started with: put them back, or "
                 "choose another --output"
             )
         for name, value in asked.items():
-            if name != "weights_digest" and differs(name, before.get(name), value):
+            if differs(name, before.get(name), value):
                 raise UserError(
                     f"{output} was started with {name}={before.get(name)}, not {value}: use the same options to "
                     "continue it, or another --output"
@@ -208,7 +207,7 @@ def _claim(output: Path, options: TrainOptions, budget: str, weights_digest: str
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} is not empty and holds no comparison: choose another --output")
     output.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda unfinished: unfinished.write_text(yaml.safe_dump(asked, sort_keys=False)))
+    write_whole(path, lambda unfinished: unfinished.write_text(yaml.safe_dump({**asked, **start}, sort_keys=False)))
 
 
 def write_summary(

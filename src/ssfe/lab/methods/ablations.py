@@ -12,7 +12,7 @@ from ssfe import ChannelDiscard
 from ssfe.joint import at_least_float32
 from ssfe.lab.methods.base import Method, Readings
 from ssfe.lab.methods.heads import classifier_of, put, swapped
-from ssfe.lab.methods.view_heads import ViewHeads
+from ssfe.lab.methods.view_heads import ViewHeads, view_cross_entropy
 
 
 class _ViewMethod(Method):
@@ -38,11 +38,6 @@ class _ViewMethod(Method):
     def deploy(self, network: nn.Module) -> nn.Module:
         return swapped(network, self.heads, self.heads.fold())
 
-    def _class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of (B, M, N) logits with the class label, averaged over images and views."""
-        repeated = labels.repeat_interleave(logits.shape[1], 0)
-        return F.cross_entropy(at_least_float32(logits.flatten(0, 1)), repeated, label_smoothing=self.label_smoothing)
-
 
 class Discard(_ViewMethod):
     """The same masks with the original labels: no pretext task.
@@ -56,7 +51,7 @@ class Discard(_ViewMethod):
         return 0
 
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
-        return self._class_loss(self.heads.views(output), labels)
+        return view_cross_entropy(self.heads.views(output), labels, self.label_smoothing)
 
     def training_readings(self, output: Tensor) -> Readings:
         return Readings({"aggregated": self.heads.views(output).mean(1)})
@@ -81,7 +76,7 @@ class MultiTask(_ViewMethod):
     def loss(self, output: Tensor, labels: Tensor) -> Tensor:
         classes, transforms, views = self._split(output)
         pretext = F.cross_entropy(at_least_float32(transforms.flatten(0, 1)), views.flatten())
-        return self._class_loss(classes, labels) + pretext
+        return view_cross_entropy(classes, labels, self.label_smoothing) + pretext
 
     def training_readings(self, output: Tensor) -> Readings:
         classes, transforms, views = self._split(output)

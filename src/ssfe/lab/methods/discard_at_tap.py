@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import ssfe
-from ssfe.joint import at_least_float32
 from ssfe.lab.methods.base import Readings
 from ssfe.lab.methods.ssfe import FeatureEnhancement
+from ssfe.lab.methods.view_heads import view_cross_entropy
 
 
 class DiscardAtTap(FeatureEnhancement):
@@ -27,10 +26,7 @@ class DiscardAtTap(FeatureEnhancement):
         return super().prepare(network)
 
     def loss(self, output: ssfe.JointLogits, labels: Tensor) -> Tensor:
-        logits = output.logits[..., 0]
-        repeated = labels.repeat_interleave(logits.shape[1], 0)
-        smoothing = self.criterion.label_smoothing
-        return F.cross_entropy(at_least_float32(logits.flatten(0, 1)), repeated, label_smoothing=smoothing)
+        return view_cross_entropy(output.logits[..., 0], labels, self.criterion.label_smoothing)
 
     def training_readings(self, output: ssfe.JointLogits) -> Readings:  # type: ignore[override]
         return Readings({self.shipped: output.logits[..., 0].mean(1)})

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssfe import ChannelDiscard
+from ssfe.joint import at_least_float32
 from ssfe.lab.methods.heads import rows, with_rows
 from ssfe.masks import ChannelMasks
 
@@ -67,3 +68,11 @@ class ViewHeads(nn.Module):
 
     def _kept_share(self, weight: Tensor) -> Tensor:
         return self.channel_masks.rows.to(weight.dtype).mean(0)
+
+
+def view_cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of (B, V, N) logits with the class label, (B,) or probabilities (B, N), averaged over images and
+    views.
+    """
+    repeated = labels.repeat_interleave(logits.shape[1], 0)
+    return F.cross_entropy(at_least_float32(logits.flatten(0, 1)), repeated, label_smoothing=label_smoothing)

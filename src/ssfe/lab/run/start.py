@@ -124,10 +124,10 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:16]
 
 
-def write_start(folder: RunFolder, digest: str | None, preprocessing: Preprocessing) -> None:
-    """Note what a run started from, for :func:`read_start`."""
+def write_start(folder: RunFolder, preprocessing: Preprocessing) -> None:
+    """Note the preprocessing that came with a run's first weights, for :func:`read_start`."""
     folder.start.parent.mkdir(exist_ok=True)
-    write_json(folder.start, {"weights": digest, "preprocessing": preprocessing.to_dict()})
+    write_json(folder.start, {"preprocessing": preprocessing.to_dict()})
 
 
 def read_start(folder: RunFolder) -> Preprocessing | None:

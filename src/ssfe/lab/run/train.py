@@ -147,7 +147,7 @@ def resume(folder: RunFolder, options: TrainOptions, say: Say) -> dict[str, obje
     Args:
         folder: of the run.
         options: of the run; only ``progress``, ``logger``, ``workers`` and where data and weights lie (``data_dir``, or
-            another folder of the same name) may differ from its config.yaml, which follows the data. The weights it
+            another folder of the same name) may differ from its config.yaml, which follows them. The weights it
             started from are needed only where it has no checkpoint yet.
 
     Raises:
@@ -179,9 +179,10 @@ def _check_place(data: str, folder: RunFolder) -> None:
 
 
 def _follow(folder: RunFolder, now: TrainOptions) -> None:
-    """Data that was moved is where a resumed run found it."""
+    """Data and weights that were moved are where a resumed run was told they are."""
     stored = folder.read_options()
-    moved = replace(stored, data=now.data, loading=replace(stored.loading, data_dir=now.loading.data_dir))
+    loading = replace(stored.loading, data_dir=now.loading.data_dir)
+    moved = replace(stored, data=now.data, weights=now.weights, loading=loading)
     if moved != stored:
         folder.write_options(moved)
 
@@ -193,7 +194,7 @@ def _run(experiment: Experiment, folder: RunFolder, say: Say) -> dict[str, objec
         if not folder.checkpoint.exists():
             write_images(folder, experiment.splits)
             if experiment.weights_digest is not None:
-                write_start(folder, experiment.weights_digest, experiment.preprocessing)
+                write_start(folder, experiment.preprocessing)
         fitted = fit(
             experiment.network,
             experiment.method,
