@@ -95,7 +95,7 @@ _ALL = [
             ("sla", 3),
             (DEEPER, 3),
             ("ssfe:tap=layer4.0", 10),
-            ("discard:tap=layer4.0", 3),
+            ("discard:tap=layer4.0,discard:tap=layer4.0:gradient_scale=0.25,plain:gradient_scale=0.25", 10),
         ],
         fresh={"ssfe": 5, "ssfe:tap=layer4.0": 3},
     ),
@@ -129,6 +129,7 @@ _ALL = [
             ("plain,ssfe", 10),
             ("ssfe:gradient_scale=4,ssfe:transformation=regions:gradient_scale=5,discard", 3),
             ("ssfe:transformation=regions", 3),
+            ("ssfe:tap=layer3.1", 10),
         ],
     ),
     Study(
@@ -167,10 +168,11 @@ _ALL = [
     Study(
         "cifar100-32px-cpu",
         "CIFAR-100 at 32 px as above, on two CPU cores",
-        "As far as the same study went before a GPU was at hand: do other arithmetic and other roundings say the same?",
+        "As far as the same study went before a GPU was at hand: do other arithmetic and other roundings say the same? "
+        "And is the tap before the last block ahead at 32 px too?",
         "two CPU cores",
         [*_HALF_32, "--jobs", "2"],
-        [("plain,ssfe", 5), ("discard", 2), ("dropout", 3)],
+        [("plain,ssfe", 5), ("discard", 2), ("dropout", 3), ("ssfe:tap=layer4.0", 5)],
     ),
     Study(
         "fashion-mnist",
