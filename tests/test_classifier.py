@@ -8,6 +8,8 @@ from unittest.mock import patch
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import prune
 
 from ssfe import ChannelDiscard, JointClassifier, JointLogits, JointLoss, joint_cross_entropy
 from ssfe.embedded import EmbeddedClassifier
@@ -423,3 +425,75 @@ def test_forward_mode_derivatives(transform: ChannelDiscard) -> None:
 def test_gradient_scales_that_cannot_be(scale: float) -> None:
     with pytest.raises(ValueError, match=r"gradient_scale=.* must be a positive number"):
         make(8, gradient_scale=scale)
+
+
+def test_a_state_dict_that_is_written_into_leaves_the_masks_and_their_plan_as_they_are() -> None:
+    """As torch.distributed.checkpoint writes into it, before load_state_dict."""
+    one, other = (make(12, ChannelDiscard(groups="random", seed=seed)) for seed in (1, 2))
+    before, given = other.masks.clone(), other.state_dict()
+    for name, value in given.items():
+        value.copy_(one.state_dict()[name])
+    assert other.masks.equal(before)
+    other.load_state_dict(given)
+    x = features(12)
+    torch.testing.assert_close(other.train()(x).logits, one.train()(x).logits)
+
+
+def old_style(wrap: Any) -> Any:
+    def trained() -> tuple[JointClassifier, Tensor]:
+        joint = make(12, distill=True)
+        for layer in (joint, joint.distilled):
+            assert layer is not None
+            wrap(layer)
+        x, optimizer = features(12), torch.optim.SGD(joint.parameters(), lr=0.5)
+        output = joint.train()(x)
+        (output.logits.square().mean() + output.distilled.square().mean()).backward()
+        optimizer.step()
+        return joint, x
+
+    return trained
+
+
+@pytest.mark.parametrize("inference", ["aggregated", "distilled"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.3),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_weights_made_in_a_hook_are_read_as_they_are_now(wrap: Any, inference: Any) -> None:
+    joint, x = old_style(wrap)()
+    joint.inference = inference
+    folded = joint.fold()
+    joint.eval()
+    expected = joint.distilled(x) if inference == "distilled" and joint.distilled is not None else joint(x)
+    torch.testing.assert_close(joint(x), expected)
+    torch.testing.assert_close(folded(x), expected)
+
+
+def test_reset_parameters_begins_anew() -> None:
+    """As networks on the meta device are given their first values."""
+    joint = JointClassifier(12, 5, device="meta").to_empty(device="cpu")
+    joint.weight.detach().fill_(torch.nan)
+    joint.reset_parameters()
+    fresh = nn.Linear(12, 20)
+    for own, theirs in ((joint.weight, fresh.weight), (joint.bias, fresh.bias)):
+        assert 0.8 < own.abs().max() / theirs.abs().max() < 1.25
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_layer_that_does_more_is_refused_in_either_mode(training: bool) -> None:
+    class WithDropout(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.dropout(super().forward(x), 0.5, self.training)
+
+    with pytest.raises(TypeError, match="does more than a linear layer does: it has no fold"):
+        JointClassifier.from_classifier(WithDropout(8, 3).train(training))
+    replaced = nn.Linear(8, 3).train(training)
+    replaced.forward = lambda x: 3 * nn.Linear.forward(replaced, x)  # type: ignore[method-assign]
+    with pytest.raises(TypeError, match="its forward was replaced"):
+        JointClassifier.from_classifier(replaced)
+    assert replaced.training == training

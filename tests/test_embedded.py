@@ -261,3 +261,28 @@ def test_hooks_put_on_a_network_from_a_file_replace_none(tap: str | None, tmp_pa
     command = [sys.executable, "-c", LOAD, str(tmp_path / "model.pt")]
     loaded = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert loaded.returncode == 0, loaded.stderr
+
+
+def test_an_empty_batch_passes() -> None:
+    output = enhance(TinyNet()).train()
+    for module in output.modules():
+        module.training = module.training and not isinstance(module, nn.BatchNorm2d)
+    assert output(images(0)).logits.shape[0] == 0
+
+
+class AddsAPrior(TinyNet):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + torch.zeros(5)
+
+
+def test_what_fails_after_the_classifier_is_told_why() -> None:
+    model = enhance(AddsAPrior()).train()
+    with pytest.raises(RuntimeError, match="size of tensor") as caught:
+        model(images())
+    (note,) = caught.value.__notes__
+    assert "ssfe: in training mode the enhanced classifier 'fc' returns joint logits (views * B, 20)" in note
+    assert "as (B, 5) class logits" in note
+    assert model.eval()(images()).shape[1] == 5
+    with pytest.raises(RuntimeError) as caught:
+        model.train()(torch.zeros(2, 7, 8, 8))
+    assert not hasattr(caught.value, "__notes__"), "this failed before the classifier"

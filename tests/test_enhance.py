@@ -346,7 +346,12 @@ def tied() -> nn.Module:
         (TinyNet, {"classifier": "head"}, ValueError, "TinyNet has no module 'head'.*for example 'fc'"),
         (TinyNet, {"classifier": ""}, ValueError, "TinyNet has no module ''"),
         (TinyNet, {"classifier": "stem"}, ValueError, "classifier='stem' of TinyNet is Sequential without a Linear"),
-        (lambda: nn.Linear(16, 5), {}, ValueError, r"is its own classifier: use JointClassifier\.from_classifier"),
+        (
+            lambda: nn.Linear(16, 5),
+            {},
+            ValueError,
+            r"is its own classifier: enhance the network that it is the head of",
+        ),
         (
             lambda: timm.create_model("test_resnet", num_classes=0),
             {},

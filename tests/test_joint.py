@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import ssfe
 from ssfe import JointClassifier, JointLogits, joint_cross_entropy, joint_targets
 from ssfe.joint import aggregated, class_marginal, single, transform_marginal
 
@@ -126,7 +127,7 @@ def test_unknown_readings() -> None:
 
 def test_what_joint_logits_are_not() -> None:
     output = JointLogits(torch.randn(2, 4, 5, 4), torch.arange(4).expand(2, -1))
-    with pytest.raises(AttributeError, match=r"no 'argmax': .* Class logits \(B, N\) are output\.class_logits\(\)"):
+    with pytest.raises(AttributeError, match=r"no 'argmax': .* Class logits \(B, N\) are ssfe\.class_logits\(output\)"):
         output.argmax(1)
     assert copy.deepcopy(output).logits.equal(output.logits)
     assert pickle.loads(pickle.dumps(output)).views.equal(output.views)
@@ -145,5 +146,27 @@ def test_what_joint_logits_are_not() -> None:
 @pytest.mark.parametrize("logits", ["whole", "chunked"])
 def test_functions_on_tensors_say_what_joint_logits_are(call: Any, logits: Any) -> None:
     output = JointClassifier(8, 3, logits=logits)(torch.randn(2, 8))
-    with pytest.raises(TypeError, match=r"does not take JointLogits: .*output\.class_logits\(\).*ssfe\.JointLoss"):
+    with pytest.raises(TypeError, match=r"does not take JointLogits: .*ssfe\.class_logits\(output\).*ssfe\.JointLoss"):
         call(output)
+
+
+@pytest.mark.parametrize("logits", ["whole", "chunked"])
+@pytest.mark.parametrize(
+    "call",
+    [lambda o: o / 2, lambda o: o * 2, lambda o: 2 * o, lambda o: o + o, lambda o: torch.ones(1) + o, lambda o: -o],
+)
+def test_joint_logits_are_not_calculated_with_as_tuples(call: Any, logits: Any) -> None:
+    output = JointClassifier(8, 3, logits=logits)(torch.randn(2, 8))
+    with pytest.raises(TypeError, match=r"JointLogits.*ssfe\.class_logits\(output\)"):
+        call(output)
+
+
+@pytest.mark.parametrize("logits", ["whole", "chunked"])
+def test_class_logits_of_either_mode(logits: Any) -> None:
+    head, x = JointClassifier(8, 3, logits=logits), torch.randn(2, 8)
+    trained = ssfe.class_logits(head(x))
+    assert trained.shape == (2, 3)
+    torch.testing.assert_close(trained, ssfe.class_logits(head.eval()(x)))
+    assert not ssfe.class_logits(head.train()(x), "marginal").equal(trained)
+    with pytest.raises(TypeError, match="not in a list"):
+        ssfe.class_logits([trained])  # type: ignore[arg-type]

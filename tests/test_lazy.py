@@ -398,3 +398,31 @@ def test_class_logits_may_be_a_term_of_the_loss(gradient_scale: float) -> None:
         found[joint.logits] = torch.autograd.grad(teacher, leaves)  # type: ignore[arg-type]
     for ours, theirs in zip(found["chunked"], found["whole"], strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_autocast_changes_no_sum_of_a_head_that_is_kept_out_of_it() -> None:
+    joint, x = classifier(ChannelDiscard(4, "drop_fraction"), dtype=torch.float32), 30 * torch.randn(7, 37)
+    output, labels = joint(x), labels_of("indices")
+    exact = JointLoss()(output, labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert JointLoss()(output, labels).equal(exact)
+
+
+def test_backward_again_and_again() -> None:
+    joint, x, labels = classifier(), torch.randn(7, 37).double(), labels_of("indices")
+    loss = JointLoss()(joint(x), labels)
+    gradients = []
+    for _ in range(3):
+        joint.zero_grad(set_to_none=False)
+        loss.backward(retain_graph=True)
+        gradients.append([parameter.grad.clone() for parameter in joint.parameters() if parameter.grad is not None])
+    assert all(len(each) == 2 for each in gradients)
+    for each in zip(*gradients, strict=True):
+        assert each[0].abs().max() > 0
+        assert each[0].equal(each[1])
+        assert each[0].equal(each[2])
+
+
+def test_labels_that_are_learnt_are_refused() -> None:
+    with pytest.raises(ValueError, match="labels that are learnt need whole logits"):
+        JointLoss()(classifier()(torch.randn(7, 37).double()), labels_of("probabilities").requires_grad_())

@@ -139,7 +139,8 @@ def test_training_without_joint_logits_is_warned_of() -> None:
     plain, labels = torch.randn(4, 5, requires_grad=True), torch.randint(5, (4,))
     loss = JointLoss()
     loss(plain.detach(), labels)
-    loss(plain, labels)
+    for _ in range(3):  # of several classifiers, the auxiliary ones may come first
+        loss(plain, labels)
     with pytest.warns(UserWarning, match="not enhanced, or it is in evaluation mode") as seen:
         loss(plain, labels)
     assert seen[0].filename == __file__, "it points at the caller"
@@ -148,8 +149,8 @@ def test_training_without_joint_logits_is_warned_of() -> None:
     for _ in range(20):  # auxiliary logits beside joint ones
         loss(joint, labels)
         loss(plain, labels)
-    for _ in range(8):
-        loss(plain, labels)  # the ninth since the last joint logits
+    for _ in range(98):
+        loss(plain, labels)  # the 99th since the last joint logits: an attack takes many steps
     with pytest.warns(UserWarning, match=r"model\.train\(\) after evaluating"):
         loss(plain, labels)
 
@@ -165,3 +166,10 @@ def test_training_without_joint_logits_is_warned_of() -> None:
 def test_arguments_of_other_losses(make: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         make()
+
+
+def test_a_wrong_dtype_of_labels_is_said_to_be_the_cause() -> None:
+    with pytest.raises(ValueError, match=r"not \(4,\); class indices are integers: labels\.long\(\)"):
+        JointLoss()(output(), torch.rand(4))
+    with pytest.raises(ValueError, match=r"not \(4, 5\); probabilities are floating point: labels\.float\(\)"):
+        JointLoss()(output(), torch.eye(5, dtype=torch.int64)[:4])

@@ -368,3 +368,40 @@ def test_the_last_map_is_an_ordinary_tap(conv_head: bool) -> None:
     x = images()
     assert default(x).logits.equal(named(x).logits)
     assert fold(default.eval())(x).equal(fold(named.eval())(x))
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_pass_of_another_kind_may_come_between_a_checkpointed_one_and_its_backward(reentrant: bool) -> None:
+    gradients = []
+    for between in (False, True):
+        torch.manual_seed(0)
+        model = enhanced(DeepNet(), "layer1.0").train()
+        whole = model.layer1.forward
+        model.layer1.forward = lambda x, whole=whole: checkpoint(whole, x, use_reentrant=reentrant)
+        x = images().requires_grad_()
+        loss = JointLoss()(model(x), torch.arange(len(x)) % 5)
+        if between:
+            model.eval()(images().requires_grad_()).sum()
+            model.train()
+        loss.backward()
+        gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_views_that_checkpointing_draws_anew_are_an_error() -> None:
+    for preserved in (True, False):
+        model = enhanced(DeepNet(), "layer1.0", views="sampled").train()
+        whole = model.layer1.forward
+        model.layer1.forward = lambda x, whole=whole, preserved=preserved: checkpoint(
+            whole, x, use_reentrant=False, preserve_rng_state=preserved
+        )
+        x = images(64)
+        loss = JointLoss()(model(x), torch.arange(len(x)) % 5)
+        if preserved:
+            loss.backward()
+            continue
+        with pytest.raises(
+            RuntimeError, match="other views than were sampled the first time: leave preserve_rng_state"
+        ):
+            loss.backward()

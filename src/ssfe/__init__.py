@@ -5,7 +5,7 @@ from ssfe.cost import Cost, MethodCost, cost
 from ssfe.discard import ChannelDiscard
 from ssfe.enhance import enhance, fold, joint_evaluation
 from ssfe.joint import JointLogits, joint_cross_entropy, joint_targets
-from ssfe.lazy import LazyJointLogits
+from ssfe.lazy import LazyJointLogits, class_logits
 from ssfe.loss import JointLoss
 from ssfe.optimizer import check_optimizer
 from ssfe.region import RegionDiscard
@@ -27,6 +27,7 @@ __all__ = [
     "RegionDiscard",
     "Transformation",
     "check_optimizer",
+    "class_logits",
     "cost",
     "enhance",
     "fold",

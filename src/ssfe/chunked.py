@@ -50,13 +50,21 @@ def chunked_joint_cross_entropy(
 
     Returns:
         Scalar, float32 (float64 for float64 features). It has first derivatives only.
+
+    Raises:
+        ValueError: for labels that require a gradient: they would get none.
     """
     leaves = (x, weight, bias)
     gradients = [torch.is_grad_enabled() and leaf is not None and leaf.requires_grad for leaf in leaves]
+    if torch.is_grad_enabled() and labels.requires_grad:
+        raise ValueError("labels that are learnt need whole logits: ssfe.enhance(model, logits='whole')")
     widths, kind = list(plan.widths), plan.combination
-    loss: Tensor = _joint_loss(
-        x, weight, bias, labels, views, plan.keep, widths, kind, transforms, label_smoothing, gradient_scale, gradients
-    )[0]
+    # The dtypes of all products are chosen by now.
+    with torch.autocast(x.device.type, enabled=False):
+        loss: Tensor = _joint_loss(
+            *(x, weight, bias, labels, views, plan.keep, widths, kind),
+            *(transforms, label_smoothing, gradient_scale, gradients),
+        )[0]
     return loss
 
 
@@ -227,7 +235,9 @@ def _scale_gradients(ctx: Any, grad: Tensor | None, *of_gradients: Tensor | None
     # Most often it is 1; looking is free where it stalls nothing. (While torch 2.11 traces the backward pass,
     # is_compiling is false, but the gradient is no ordinary tensor.)
     traced = torch.compiler.is_compiling() or type(grad) is not Tensor
-    scaled = traced or grad.device.type != "cpu" or float(grad) != 1
+    # Once given away, a gradient may be changed in place: a graph that is to be gone through again gives copies.
+    again = traced or torch._C._autograd._get_current_graph_task_keep_graph()
+    scaled = again or grad.device.type != "cpu" or float(grad) != 1
     kept = [to_x, *((g.to(accumulator(g)) * grad).to(g.dtype) if scaled else g for g in found)]
     return *(gradient if wanted else None for gradient, wanted in zip(kept, ctx.wanted, strict=True)), *[None] * 9
 

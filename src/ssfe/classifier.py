@@ -17,7 +17,7 @@ from ssfe.joint import JointLogits
 from ssfe.lazy import LazyJointLogits
 from ssfe.masks import ChannelMasks
 from ssfe.products import product_dtype
-from ssfe.surgery import check_linear, is_adapter
+from ssfe.surgery import check_linear, is_adapter, renew_weight
 
 Views = Literal["all", "sampled"]
 Inference = Literal["aggregated", "single", "distilled"]
@@ -184,7 +184,7 @@ class JointClassifier(nn.Module):
 
         Raises:
             ValueError: for an unknown inference, or ``"distilled"`` without a distilled head.
-            RuntimeError: for ``"distilled"`` while an adapter of peft is around that head.
+            RuntimeError: for ``"distilled"`` while an adapter of peft is around that head, or it is no plain Linear.
         """
         inference = inference or self.inference
         self._check_inference(inference)
@@ -201,8 +201,16 @@ class JointClassifier(nn.Module):
             inference: ``"aggregated"``, ``"single"`` or ``"distilled"``; default: this module's.
 
         Raises:
-            ValueError: see :meth:`folded`.
+            ValueError, RuntimeError: see :meth:`folded`.
+            RuntimeError: if the weights are sharded (FSDP).
         """
+        renew_weight(self)
+        if hasattr(self.weight, "full_tensor"):
+            raise RuntimeError(
+                "the network is sharded (FSDP): gather its state_dict (get_model_state_dict of "
+                "torch.distributed.checkpoint.state_dict, full_state_dict=True), load that into an enhanced network "
+                "that is not, and fold it"
+            )
         weight, bias = self.folded(inference)
         stock = copy.deepcopy(self._stock[0]) if self._stock else self._fresh_stock()
         stock = stock.to_empty(device=weight.device).to(weight.dtype).train(self.training)
@@ -212,6 +220,13 @@ class JointClassifier(nn.Module):
             stock.get_parameter("bias").copy_(bias)
             stock.get_parameter("bias").requires_grad_(self.bias.requires_grad)
         return stock
+
+    def reset_parameters(self) -> None:
+        """Weights and bias as a new Linear of N*M outputs has them; the predictions of a stock classifier are gone."""
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.in_features)
+            nn.init.uniform_(self.bias, -bound, bound)
 
     def extra_repr(self) -> str:
         return (
@@ -271,6 +286,12 @@ class JointClassifier(nn.Module):
                 f"the distilled head is inside an adapter (peft's {type(head).__name__}), which its weight alone does "
                 "not tell: leave it out, LoraConfig(exclude_modules=[...]), or merge the adapter first"
             )
+        if type(head).forward is not nn.Linear.forward:
+            raise RuntimeError(
+                f"the distilled head has become a {type(head).__name__}, whose weight alone does not tell its output: "
+                "leave it an nn.Linear (quantize the folded network instead)"
+            )
+        renew_weight(head)
         return head.weight, head.bias
 
     def _own_views(self, batch: int, sampled: Tensor | None) -> Tensor:

@@ -44,6 +44,7 @@ class ChannelDiscard(Transformation):
             A tensor or any nested sequence; ``transforms`` and ``identity`` are read from it.
 
     Raises:
+        TypeError: if ``transforms`` is no int.
         ValueError: for fewer than two transformations, an unknown scheme or grouping, a fraction outside (0, 1), or
             masks that break a rule of :func:`check_masks`.
     """
@@ -64,6 +65,8 @@ class ChannelDiscard(Transformation):
             for name, value in (("masks", rows), ("transforms", len(rows)), ("identity", all(rows[0]))):
                 object.__setattr__(self, name, value)
             return
+        if not isinstance(self.transforms, int):
+            raise TypeError(f"transforms={self.transforms!r} is no whole number: it says how many views there are")
         if self.transforms < 2:
             raise ValueError(
                 f"transforms={self.transforms}: the pretext task needs at least 2 transformations to tell apart"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ OUTSIDE = (
     "the joint classifier was called outside its network's forward: in training mode call model(images), not its parts "
     "(forward_features, forward_head); or gradient checkpointing calls it again: checkpoint what comes before it; or "
     "it runs as a copy of itself: peft's modules_to_save makes one, so leave the joint classifier out of it and "
-    "unfreeze it with requires_grad_(True)"
+    "unfreeze it with requires_grad_(True). To trace or script a network, ssfe.fold(model) first"
 )
 
 
@@ -28,8 +29,8 @@ class NetworkCall:
     sharded = False
     shared = False
     """By several classifiers."""
-    rows = 0
-    """Of the classifier's output, the largest if it is called more than once: views * B [+ B]; 0 before."""
+    rows = -1
+    """Of the classifier's output, the largest if it is called more than once: views * B [+ B]; -1 before."""
     sampled: Tensor | None = None
     features: Tensor | None = None
     """What stands for the logits of the next, in the network."""
@@ -40,7 +41,7 @@ class NetworkCall:
     def begin(self, sharded: bool) -> None:
         """The forward begins."""
         self.close()
-        self.open, self.sharded, self.rows = True, sharded, 0
+        self.open, self.sharded, self.rows = True, sharded, -1
 
     def close(self) -> None:
         """The forward has ended, one way or the other: nothing of it is kept."""
@@ -165,12 +166,23 @@ class EmbeddedClassifier(JointClassifier):
         seen = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise TypeError(
             f"in training mode {type(network).__name__} returned {seen} instead of its classifier's joint logits "
-            f"(views * B, {self.num_classes * self.transforms}), alone or in a tuple: let it return that, or name the "
-            f"classifier, enhance(model, classifier=...), if it is not {own!r}"
+            f"(views * B, {self.num_classes * self.transforms}), alone or in a tuple: let it return that (without "
+            f"a reshape), or name the classifier, enhance(model, classifier=...), if it is not {own!r}"
         )
 
     def close(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Forward hook of the network, called after an exception too: its own call is over."""
+        """Forward hook of the network, called after an exception too: its own call is over. What fails after the
+        classifier, on views that it did not expect, is told why.
+        """
+        error = sys.exc_info()[1]
+        if error is not None and self._packs() and self._call.open and self._call.rows >= 0:
+            own = next((name for name, module in network.named_modules() if module is self), "")
+            error.add_note(
+                f"ssfe: in training mode the enhanced classifier {own!r} returns joint logits (views * B, "
+                f"{self.num_classes * self.transforms}), and this came after it. Where the network goes on with them "
+                f"as (B, {self.num_classes}) class logits (batch norm, a sum, its own loss), move that behind the "
+                f"network; if {own!r} is not the classifier, name it: ssfe.enhance(model, classifier=...)"
+            )
         self._call.close()
 
     def _packs(self) -> bool:
@@ -192,7 +204,7 @@ class EmbeddedClassifier(JointClassifier):
         if torch.compiler.is_compiling():  # it would compile the network anew for every number of rows
             return
         name, rows = type(network).__name__, self._call.rows
-        if rows == 0:
+        if rows < 0:
             raise RuntimeError(
                 f"{name} returned joint logits without calling its classifier (it may use its weight): let it call the "
                 "layer"

@@ -122,7 +122,10 @@ def enhance(
     joints = [EmbeddedClassifier.from_classifier(stock, transform, **options) for stock in layers]  # type: ignore[arg-type]
     if len({joint.num_classes for joint in joints}) > 1:
         sizes = ", ".join(str(joint.num_classes) for joint in joints)
-        raise ValueError(f"the classifiers have {sizes} classes: they must have the same, for one task")
+        raise ValueError(
+            f"the classifiers have {sizes} classes: they must have the same, for one task. "
+            "Name one; the other stays an ordinary head, whose logits JointLoss takes as well"
+        )
     attach(model, layers, joints)
     for stock, joint in zip(layers, joints, strict=True):
         watch_optimizers(stock, joint)

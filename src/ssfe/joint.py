@@ -21,8 +21,8 @@ _NO_LABEL = torch.iinfo(torch.int64).min
 """Not -100, cross_entropy's own, which a wrong label could become as a joint label."""
 
 _NO_TENSOR = (
-    "in training mode an enhanced network returns joint logits. Class logits (B, N) are output.class_logits(); the "
-    "loss is ssfe.JointLoss()(output, labels)"
+    "in training mode an enhanced network returns joint logits. Class logits (B, N) are ssfe.class_logits(output), in "
+    "evaluation mode too; the loss is ssfe.JointLoss()(output, labels)"
 )
 
 
@@ -48,6 +48,13 @@ class JointLogits(NamedTuple):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # Called by torch for its functions on tensors: F.cross_entropy(output, labels) is the most typical mistake.
         raise TypeError(f"{getattr(func, '__name__', func)} does not take JointLogits: {_NO_TENSOR}")
+
+    def _refuse(self, *others: Any) -> Any:
+        """In the place of a tuple's and a tensor's operators."""
+        raise TypeError(f"JointLogits are no tensor to calculate with: {_NO_TENSOR}")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse  # type: ignore[misc]
+    __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __neg__ = _refuse  # type: ignore[misc]
 
     def class_logits(self, reading: Reading = "aggregated") -> Tensor:
         """Class logits (B, N), for accuracy and logging while training.

@@ -49,6 +49,9 @@ class LazyJointLogits(NamedTuple):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return JointLogits.__torch_function__(func, types, args, kwargs)
 
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = JointLogits._refuse  # type: ignore[misc]
+    __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __neg__ = JointLogits._refuse  # type: ignore[misc]
+
     @property
     def num_classes(self) -> int:
         """N."""
@@ -128,3 +131,23 @@ class LazyJointLogits(NamedTuple):
             some = slice(start, start + _IMAGES)
             distilled = None if self.distilled is None else self.distilled[some]
             yield self._replace(features=self.features[some], views=self.views[some], distilled=distilled).whole()
+
+
+def class_logits(output: JointLogits | LazyJointLogits | Tensor, reading: Reading = "aggregated") -> Tensor:
+    """Class logits (B, N) of what an enhanced network returns, in training and in evaluation mode: for code that serves
+    both, such as a step shared by training and validation.
+
+    Args:
+        output: of an enhanced network, or of a stock one.
+        reading: of joint logits, see :meth:`JointLogits.class_logits <ssfe.joint.JointLogits.class_logits>`. A tensor
+            is returned as it is, for in evaluation mode the network gives class logits itself.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for an unknown reading of joint logits.
+    """
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, JointLogits | LazyJointLogits):
+        return output.class_logits(reading)
+    raise TypeError(f"class logits are in an enhanced network's output, not in a {type(output).__name__}")

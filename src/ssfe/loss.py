@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from ssfe.joint import JointLogits, at_least_float32, joint_cross_entropy
 from ssfe.lazy import LazyJointLogits
 
-_PLAIN_AT_FIRST, _PLAIN_LATER = 2, 10
-"""Calls with class logits in a row that are one too many."""
+_PLAIN_AT_FIRST, _PLAIN_LATER = 4, 100
+"""Calls with class logits in a row that are one too many: auxiliary logits may come first, and an attack's steps in
+evaluation mode in between."""
 
 _SUM_TOLERANCE = 0.05
 """How far from 1 the probabilities of an image may add up: far above the rounding of smoothed labels in bfloat16."""
@@ -142,8 +143,8 @@ def _check_class_logits(output: Tensor, labels: Tensor) -> tuple[int, int]:
         raise ValueError(
             f"JointLoss got a tensor of shape {tuple(output.shape)} for labels of shape {tuple(labels.shape)}, "
             f"expected (B, N). "
-            "An enhanced network packs its joint logits when it is called as a whole: call model(images), not its "
-            "parts (forward_features, forward_head)"
+            "An enhanced network packs its joint logits when it is called as a whole: give its output as it is, and "
+            "call model(images), not its parts (forward_features, forward_head)"
         )
     return output.shape[0], output.shape[1]
 
@@ -151,14 +152,18 @@ def _check_class_logits(output: Tensor, labels: Tensor) -> tuple[int, int]:
 def _check_labels(labels: Tensor, batch: int, classes: int) -> Tensor:
     if labels.is_floating_point():
         if labels.shape != (batch, classes):
-            raise ValueError(f"class probabilities must be of shape {(batch, classes)}, not {tuple(labels.shape)}")
+            hint = "; class indices are integers: labels.long()" if labels.shape == (batch,) else ""
+            raise ValueError(
+                f"class probabilities must be of shape {(batch, classes)}, not {tuple(labels.shape)}{hint}"
+            )
         if _readable(labels) and batch:
             _check_probabilities(labels.detach())
         return labels
     if labels.dtype == torch.bool:
         raise ValueError("labels are class indices (B,) or probabilities (B, N), not booleans")
     if labels.shape != (batch,):
-        raise ValueError(f"class indices must be of shape {(batch,)}, not {tuple(labels.shape)}")
+        hint = "; probabilities are floating point: labels.float()" if labels.shape == (batch, classes) else ""
+        raise ValueError(f"class indices must be of shape {(batch,)}, not {tuple(labels.shape)}{hint}")
     if _readable(labels) and batch:
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= classes:

@@ -57,8 +57,8 @@ class ChannelMasks(nn.Module):
         return torch.randint(len(self.rows), (images,), device=device)
 
     def get_extra_state(self) -> Tensor:
-        """The masks, for the state_dict."""
-        return self.rows
+        """A copy of the masks, for the state_dict: written into, the masks would not fit the plan made of them."""
+        return self.rows.clone()
 
     def set_extra_state(self, state: Tensor) -> None:
         """The masks of a state_dict.

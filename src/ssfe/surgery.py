@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 _HEADS = ("fc", "classifier", "head", "heads", "last_linear", "logits")
 
@@ -82,7 +85,10 @@ def replace_module(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """
     places = [(parent, key) for parent in network.modules() for key, child in parent._modules.items() if child is old]
     if not places:
-        raise ValueError("the network is its own classifier: use JointClassifier.from_classifier on it")
+        raise ValueError(
+            "the network is its own classifier: enhance the network that it is the head of, or use "
+            "JointClassifier.from_classifier on it"
+        )
     for parent, key in places:
         parent._modules[key] = new
 
@@ -90,6 +96,17 @@ def replace_module(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
 def is_adapter(module: nn.Module) -> bool:
     """Whether peft has put an adapter around a layer. By name, for the core imports torch alone."""
     return any(kind.__name__ == "BaseTunerLayer" for kind in type(module).__mro__)
+
+
+def renew_weight(layer: nn.Module) -> None:
+    """Old-style pruning, weight_norm and spectral_norm make a layer's weight in a hook before its forward pass, and
+    leave it stale after a step, or a load: make it anew for whoever reads it without calling the layer.
+    """
+    for hook in layer._forward_pre_hooks.values():
+        if isinstance(hook, SpectralNorm):
+            setattr(layer, hook.name, hook.compute_weight(layer, do_power_iteration=False))
+        elif isinstance(hook, WeightNorm | BasePruningMethod):
+            hook(layer, ())
 
 
 def check_linear(layer: nn.Module) -> None:
@@ -116,9 +133,11 @@ def check_linear(layer: nn.Module) -> None:
         raise TypeError(
             f"the classifier {type(layer).__name__} has more than weight and bias: {', '.join(sorted(others))}"
         )
-    if not layer.get_parameter("weight").is_meta and not _is_plain_product(layer):
+    replaced = "forward" in vars(layer)
+    if replaced or (not layer.get_parameter("weight").is_meta and not _is_plain_product(layer)):
+        how = " (its forward was replaced)" if replaced else ""
         raise TypeError(
-            f"the classifier {type(layer).__name__} does more than a linear layer does: it could not be folded into"
+            f"the classifier {type(layer).__name__} does more than a linear layer does{how}: it has no fold"
         )
 
 
@@ -148,7 +167,13 @@ def _is_plain_product(layer: Any) -> bool:
     shape = (2, *weight.shape[1:])
     probe = torch.linspace(-1, 1, 2 * weight[0].numel(), device=weight.device).to(weight.dtype).view(shape)
     plain = F.conv2d(probe, weight, layer.bias) if weight.ndim == 4 else F.linear(probe, weight, layer.bias)
-    return torch.allclose(type(layer).forward(layer, probe), plain, rtol=1e-2, atol=1e-3)
+    mode = layer.training
+    try:  # in both modes: one of its own dropout is seen in training alone
+        with torch.random.fork_rng(devices=[]):
+            given = [type(layer).forward(layer.train(training), probe) for training in (True, False)]
+    finally:
+        layer.train(mode)
+    return all(torch.allclose(output, plain, rtol=1e-2, atol=1e-3) for output in given)
 
 
 def _linears(module: nn.Module) -> list[nn.Module]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import deque
 from collections.abc import Callable
 from typing import Literal, Self
 
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from ssfe.transformation import FeatureShape, Transformation
 
 Plan = Literal["off", "first", "sampled", "all"]
+
+_PENDING = 32
+"""Forward passes whose backward passes may be still to come."""
 
 
 def find_tap(network: nn.Module, name: str) -> nn.Module:
@@ -79,7 +83,8 @@ class Tap(nn.Module):
         self.views: Tensor | None = None
         self._plan: Plan = "off"
         self._undisturbed = False
-        self._repeated: tuple[Plan, bool] = "off", False
+        self._repeated: dict[bool, tuple[Plan, bool]] = {}
+        self._drawn: deque[Tensor] = deque(maxlen=_PENDING)
         self.under_way = False
 
     def expect(self, plan: Plan, undisturbed: bool) -> None:
@@ -92,7 +97,7 @@ class Tap(nn.Module):
         self.rows = self.views = None
         self._plan, self._undisturbed, self.under_way = plan, undisturbed, True
         if torch.is_grad_enabled():
-            self._repeated = plan, undisturbed
+            self._repeated[self.training] = plan, undisturbed
 
     def done(self) -> None:
         """The network's forward pass has ended. What it planned is remembered: checkpointing may run parts again."""
@@ -104,11 +109,12 @@ class Tap(nn.Module):
 
         Raises:
             TypeError: for an output that is not one floating-point tensor.
-            RuntimeError: if the module is called twice in one forward pass.
+            RuntimeError: if the module is called twice in one forward pass, or, by gradient checkpointing, again with
+                other views than the first time.
         """
         if not self.under_way and _in_backward():
-            # A pass without gradients, such as validation, may have come in between.
-            self._plan, self._undisturbed = self._repeated
+            # A pass of another kind, such as validation, may have come in between.
+            self._plan, self._undisturbed = self._repeated.get(self.training, ("off", False))
         elif not self.under_way:
             return None
         if self._plan == "off":
@@ -154,8 +160,8 @@ class Tap(nn.Module):
             )
 
     def get_extra_state(self) -> Tensor:
-        """The transformation's state, for the state_dict."""
-        return self.state
+        """A copy of the transformation's state, for the state_dict."""
+        return self.state.clone()
 
     def set_extra_state(self, state: Tensor) -> None:
         """The transformation's state from a state_dict.
@@ -180,7 +186,17 @@ class Tap(nn.Module):
             return None
         if self._plan == "first":
             return torch.zeros(images, dtype=torch.int64, device=device)
-        return torch.randint(self.transformation.transforms, (images,), device=device)
+        views = torch.randint(self.transformation.transforms, (images,), device=device)
+        if torch.compiler.is_compiling():
+            return views
+        if self.under_way:
+            self._drawn.append(views)
+        elif not any(torch.equal(views, drawn) for drawn in self._drawn):
+            raise RuntimeError(
+                f"gradient checkpointing repeats the tap {self.name!r} with other views than were sampled the first "
+                "time: leave preserve_rng_state=True, or use views='all'"
+            )
+        return views
 
     def _make(self, features: Tensor, state: Tensor, views: Tensor | None) -> Tensor:
         try:

@@ -35,6 +35,7 @@ def test_leaves_a_joint_loss_alone() -> None:
     [
         (nn.CrossEntropyLoss(weight=torch.ones(5)), "JointLoss has no weight, which this CrossEntropyLoss sets"),
         (nn.CrossEntropyLoss(ignore_index=0, reduction="sum"), "has no ignore_index, reduction"),
+        (nn.CrossEntropyLoss(ignore_index=-1), "has no ignore_index"),
         (BinaryCrossEntropy(), "cannot make a JointLoss of BinaryCrossEntropy: only cross-entropy has joint labels"),
     ],
 )

@@ -141,3 +141,43 @@ def test_averages_are_made_of_the_enhanced_network(average: pl.Callback, tmp_pat
     with pytest.raises(ValueError, match=r"would average the stock network: callbacks=\[Enhance\(...\)"):
         pl.Trainer(callbacks=[average, Enhance()], **options).fit(Classifier(), loader, loader)
     pl.Trainer(callbacks=[Enhance(), copy.deepcopy(average)], **options).fit(Classifier(), loader, loader)
+
+
+def test_a_network_in_the_place_of_its_name() -> None:
+    with pytest.raises(
+        TypeError, match="model is the name of the module's attribute that holds the network, not Linear"
+    ):
+        Enhance(nn.Linear(2, 2))  # type: ignore[arg-type]
+
+
+class Itself(Classifier):
+    """A module that is the network, as the error of the callback says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone, self.head = self.model.stem, nn.Linear(13, 5)
+        del self.model
+        enhance(self)
+        self.criterion = JointLoss()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.backbone(x).mean((2, 3)))  # type: ignore[no-any-return]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss: Tensor = self.criterion(self(batch[0]), batch[1])
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        assert self(batch[0]).shape[1] == 5
+        self.log("val_loss", self.criterion(self(batch[0]), batch[1]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_a_module_that_is_the_network_itself(tmp_path: Path, loader: DataLoader[Any]) -> None:
+    module = Itself()
+    trainer(tmp_path, 1).fit(module, loader, loader)
+    folded = fold(module).eval()
+    assert type(folded.head) is nn.Linear
+    torch.testing.assert_close(folded(images(3)), module.eval()(images(3)))

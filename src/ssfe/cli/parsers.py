@@ -20,6 +20,10 @@ TRAIN_USAGE = (
 )
 
 
+_OTHER_WORDS = {"device": "accelerator", "learning_rate": "lr", "arch": "model", "dataset": "data", "amp": "precision"}
+"""What options are called elsewhere, and here."""
+
+
 class OneLineParser(ArgumentParser):
     """A parser whose complaints are one line, as a UserError."""
 
@@ -36,7 +40,7 @@ class OneLineParser(ArgumentParser):
         if unknown:
             option = unknown[1] or unknown[2]
             known = [option[2:] for action in self._actions for option in action.option_strings if option[:2] == "--"]
-            near = difflib.get_close_matches(option.lstrip("-"), known, 1)
+            near = difflib.get_close_matches(_OTHER_WORDS.get(option.lstrip("-"), option.lstrip("-")), known, 1)
             dashes = "--" if unknown[1] else ""
             line = f"unknown option {option}" + (f", did you mean {dashes}{near[0]}?" if near else "")
         line = self._with_usage(self._with_choices(line))
@@ -48,7 +52,8 @@ class OneLineParser(ArgumentParser):
         """What may be chosen, where that is what the complaint is about: not every version of the parser says it."""
         named = re.match(r'option "(\w+)": ', line)
         kinds = [getattr(action, "_typehint", None) for action in self._actions if named and action.dest == named[1]]
-        choices = get_args(kinds[0]) if kinds and get_origin(kinds[0]) is Literal else ()
+        literals = [kind for kind in (*kinds, *get_args(kinds[0] if kinds else None)) if get_origin(kind) is Literal]
+        choices = get_args(literals[0]) if literals else ()
         if not choices:
             return line
         given = re.search(r"Got value: (.*)", line)

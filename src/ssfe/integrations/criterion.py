@@ -29,7 +29,7 @@ def joint_criterion(criterion: nn.Module | None) -> JointLoss:
     if isinstance(criterion, nn.CrossEntropyLoss):
         others = {
             "weight": criterion.weight is not None,
-            "ignore_index": criterion.ignore_index >= 0,
+            "ignore_index": criterion.ignore_index != -100,  # its default
             "reduction": criterion.reduction != "mean",
         }
         if any(others.values()):

@@ -26,9 +26,16 @@ class Enhance(pl.Callback):
         criterion: name of the attribute that holds the criterion, replaced by a JointLoss (see
             :func:`~ssfe.integrations.criterion.joint_criterion`); None if the module uses ``ssfe.JointLoss`` itself.
         options: of :func:`ssfe.enhance`.
+
+    Raises:
+        TypeError: if ``model`` is no name.
     """
 
     def __init__(self, model: str = "model", criterion: str | None = "criterion", **options: Any) -> None:
+        if not isinstance(model, str):
+            raise TypeError(
+                f"model is the name of the module's attribute that holds the network, not {type(model).__name__}"
+            )
         self.model = model
         self.criterion = criterion
         self.options = options
@@ -82,5 +89,6 @@ class Enhance(pl.Callback):
             f"{type(pl_module).__name__} has no attribute {name!r} when training is set up: name it with "
             f"Enhance(model=..., criterion=...), make it in __init__ and not later. A training_step that calls "
             "F.cross_entropy itself needs self.criterion = nn.CrossEntropyLoss() and to call that; one that calls "
-            "ssfe.JointLoss needs criterion=None"
+            "ssfe.JointLoss needs criterion=None. A module that is the network itself calls ssfe.enhance(self) at the "
+            "end of __init__ instead, has self.criterion = ssfe.JointLoss(), and needs no callback"
         )

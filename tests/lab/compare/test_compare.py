@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import photographs
 
 from ssfe.lab.compare.budget import equal_time_epochs, step_ratios
 from ssfe.lab.compare.cells import plan_cells
 from ssfe.lab.compare.compare import Comparison, compare
-from ssfe.lab.compare.entries import read_entries
+from ssfe.lab.compare.entries import as_before, read_entries
 from ssfe.lab.compare.runner import ComparisonStopped
 from ssfe.lab.config import DataOptions, MethodOptions, TrainOptions
 from ssfe.lab.errors import UserError
@@ -197,3 +198,49 @@ def test_sigterm_stops_a_comparison_like_ctrl_c(tmp_path: Path) -> None:
         run(tmp_path, said, methods=["plain"])
     assert stopped.value.number == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_comparison_keeps_to_its_images_and_follows_where_they_go(tmp_path: Path) -> None:
+    images = photographs(tmp_path / "fruit", 8)
+    common = replace(COMMON, data=str(images), loading=DataOptions(image_size=32, batch_size=8))
+    arguments: dict[str, Any] = {"models": ["cifar_resnet20"], "jobs": 1}
+    run(tmp_path / "c", common=common, methods=["plain"], **arguments)
+    moved = tmp_path / "elsewhere" / "fruit"
+    moved.parent.mkdir()
+    images.rename(moved)
+    common = replace(common, data=str(moved), loading=replace(common.loading, workers=0))
+    plan = plan_cells(
+        RunFolder(tmp_path / "c" / "cells" / "cifar_resnet20-plain-seed0").read_options(),
+        ["cifar_resnet20"],
+        read_entries(["ssfe"]),
+        1,
+        tmp_path / "c",
+    )
+    plan[0].folder.path.mkdir()
+    plan[0].folder.write_options(plan[0].options)  # as an interrupted call leaves it
+    second = run(tmp_path / "c", common=common, methods=["plain", "ssfe"], **arguments)
+    assert not second.failures
+    assert plan[0].folder.read_options().data == str(moved)
+    assert plan[0].folder.read_options().loading.workers == 0
+    (moved / "lime" / "new.jpg").write_bytes(next((moved / "lime").glob("*.jpg")).read_bytes())
+    with pytest.raises(UserError, match=r"has other images than those that .* was started with: put them back"):
+        run(tmp_path / "c", common=common, methods=["plain", "ssfe"], **arguments)
+
+
+def test_a_method_in_other_words_is_the_same(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"names ssfe:transforms=2:identity more than once"):
+        read_entries(["ssfe:transforms=2:identity", "ssfe:identity=True:transforms=2"])
+    with pytest.raises(UserError, match="names ssfe more than once"):
+        read_entries(["ssfe", "ssfe:views=all"])
+    old = as_before(read_entries(["plain", "ssfe:tap=layer3:identity"]), ["ssfe:identity:tap=layer3", "gone:x=1"])
+    assert [entry.label for entry in old] == ["plain", "ssfe:identity:tap=layer3"]
+    first = run(tmp_path / "c", methods=["ssfe:groups=interleaved:transforms=2"], jobs=1)
+    second = run(tmp_path / "c", methods=["ssfe:transforms=2:groups=interleaved"], jobs=1)
+    assert [row.method for row in second.rows] == [row.method for row in first.rows]
+
+
+def test_a_mended_mistake_is_forgotten(tmp_path: Path) -> None:
+    first = run(tmp_path / "c", methods=["plain", "ssfe:transforms=500"], jobs=1)
+    assert [failure.cell.label for failure in first.failures] == ["ssfe:transforms=500"]
+    run(tmp_path / "c", methods=["plain", "ssfe:transforms=2"], jobs=1)
+    assert "Failed" not in (tmp_path / "c" / "results.md").read_text()

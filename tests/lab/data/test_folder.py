@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,3 +130,60 @@ def test_a_damaged_small_image_is_reported_at_the_start(folder: MakeFolder) -> N
     (root / "a" / "7.png").write_bytes(b"x")
     with pytest.raises(UserError, match=r"Cannot read the image .*a/7\.png"):
         load_data(str(root), DataOptions(), seed=0)
+
+
+def test_links_are_followed_once_and_never_in_a_circle(folder: MakeFolder, tmp_path: Path) -> None:
+    root = folder({"a": 1, "b": 2})
+    elsewhere = tmp_path / "far" / "elsewhere"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "9.png").write_bytes((root / "a" / "0.png").read_bytes())
+    for name, target in {"again": root / "a", "all": root, "more": elsewhere, "same": elsewhere}.items():
+        (root / "a" / name).symlink_to(target, target_is_directory=True)
+    (elsewhere / "up").symlink_to(elsewhere.parent, target_is_directory=True)
+    found = relative(read_folder(root).train, root)
+    assert sorted(found) in (
+        ["a/0.png", "a/more/9.png", "b/0.png", "b/1.png"],
+        ["a/0.png", "a/same/9.png", "b/0.png", "b/1.png"],
+    )
+
+
+def test_what_looks_meant_and_is_not_used_is_told(folder: MakeFolder) -> None:
+    root = folder({"bus": 1, "car": 1, "train/electric": 1, "train/steam": 1})
+    (root / "train" / "steam" / "1.gif").write_bytes(b"not read")
+    (root / "labels").mkdir()
+    source = read_folder(root)
+    assert source.classes == ("electric", "steam")
+    assert source.notes[0].startswith("bus/ and 1 more not used: train/ beside it has folders inside")
+    assert source.notes[1].startswith("1 picture(s) of other formats not used: jpg")
+
+
+def test_pictures_of_other_formats_in_a_heap_are_told(folder: MakeFolder) -> None:
+    root = folder({"x": 1, "y": 1})
+    (root / "x" / "1.GIF").write_bytes(b"not read")
+    assert read_folder(root).notes == (
+        "1 picture(s) of other formats not used: jpg, jpeg, png, ppm, bmp, pgm, tif, tiff, webp are read",
+    )
+
+
+def test_a_name_that_is_not_utf8_is_refused_before_training(folder: MakeFolder) -> None:
+    root = folder({"a": 10, "b": 10})
+    odd = root.rename(os.fsdecode(os.fsencode(root) + b"\xe9"))
+    with pytest.raises(UserError, match="is not UTF-8, and results could not name it: rename the folder"):
+        load_data(str(odd), DataOptions(), seed=0)
+
+
+def test_digests_tell_files_added_renamed_and_moved(folder: MakeFolder, tmp_path: Path) -> None:
+    root = folder({"a": 10, "b": 10})
+
+    def given(path: Path, **options: int) -> object:
+        return load_data(str(path), DataOptions(**options), seed=len(options)).given
+
+    first = given(root)
+    assert given(root, limit_train=4) == first, "neither seed nor limits change what is there"
+    assert given(root.rename(tmp_path / "moved")) == first
+    root = tmp_path / "moved"
+    (root / "a" / "0.png").rename(root / "a" / "zero.png")
+    renamed = given(root)
+    assert renamed != first
+    (root / "b" / "new.png").write_bytes((root / "b" / "0.png").read_bytes())
+    assert given(root) not in (first, renamed)

@@ -186,3 +186,17 @@ def test_an_empty_cell_names_its_row(tmp_path: Path) -> None:
     assert source.train is not None
     with pytest.raises(UserError, match=r"Cannot read the image row 0 of hf:.*\(train\) \(the cell is empty\)"):
         source.train[0]
+
+
+def test_splits_that_number_their_classes_differently_are_matched_by_name(tmp_path: Path) -> None:
+    splits = {
+        name: table([0, 1, 2] * 4, datasets.ClassLabel(names=list(names)))
+        for name, names in (("train", "abc"), ("test", "cba"))
+    }
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "dd")
+    splits_read = load_data(f"hf:{tmp_path / 'dd'}", DataOptions(), seed=0)
+    assert splits_read.classes == ("a", "b", "c")
+    assert splits_read.test.labels[:3].tolist() == [2, 1, 0]
+    splits["test"] = table([0, 1] * 4, datasets.ClassLabel(names=["a", "z"]))
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "other")
+    assert "has splits with different classes ('b' is not in all)" in fails(f"hf:{tmp_path / 'other'}")

@@ -148,3 +148,27 @@ def test_splits_travel_to_worker_processes(tmp_path: Path) -> None:
     for split in (array_images(), file_images(tmp_path / "a.png")):
         copy = pickle.loads(pickle.dumps(split.subset([0])))
         assert torch.equal(copy[0][0], split[0][0])
+
+
+def test_good_pixels_are_read_whatever_the_other_tags(tmp_path: Path) -> None:
+    """Pillow's exif_transpose writes all tags anew, and fails on this one."""
+    pixels = np.zeros((16, 32, 3), dtype=np.uint8)
+    pixels[:, :16] = 255
+    entries = b"\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00"  # orientation 6
+    entries += b"\x10\x01\x0b\x00\x01\x00\x00\x00\x00\x00\x80\x3f"  # the camera's model, as a float
+    exif = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x02\x00" + entries + bytes(4)
+    PIL.Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95, exif=exif)
+    with pytest.raises((AttributeError, TypeError)), PIL.Image.open(tmp_path / "a.jpg") as image:
+        PIL.ImageOps.exif_transpose(image)
+    decoded, _ = file_images(tmp_path / "a.jpg")[0]
+    assert decoded.shape == (3, 32, 16)
+    assert decoded[:, :14].min() > 200
+    assert decoded[:, 18:].max() < 50
+    for orientation in range(1, 9):
+        image = PIL.Image.effect_noise((6, 4), 80)
+        tags = image.getexif()
+        tags[0x0112] = orientation
+        image.save(tmp_path / "turned.png", exif=tags)
+        with PIL.Image.open(tmp_path / "turned.png") as stored:
+            expected = np.asarray(PIL.ImageOps.exif_transpose(stored).convert("RGB"))
+        assert (file_images(tmp_path / "turned.png")[0][0].permute(1, 2, 0).numpy() == expected).all()

@@ -9,6 +9,7 @@ import pytest
 from command import photographs, read_json, succeed
 
 from ssfe.lab.data import FileImages, load_data
+from ssfe.lab.errors import UserError
 from ssfe.lab.run.evaluate import evaluate
 from ssfe.lab.run.folder import RunFolder
 
@@ -64,3 +65,44 @@ def test_no_test_image_was_trained_on(photo_run: Any) -> None:
     splits = load_data(options.data, options.loading, seed=options.seed)
     parts = [split for split in (splits.train, splits.val, splits.test) if isinstance(split, FileImages)]
     assert len({path for split in parts for path in split.paths}) == sum(map(len, parts)) == 24
+
+
+@pytest.fixture
+def own_data(photo_run: Any, tmp_path: Path) -> Any:
+    """A run whose data may be changed."""
+    run, images = tmp_path / "run", tmp_path / "fruit"
+    shutil.copytree(photo_run.folder, run)
+    shutil.copytree(photo_run.images, images)
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace(str(photo_run.images), str(images)))
+    return RunFolder(run), images
+
+
+@pytest.mark.parametrize("change", ["added", "renamed"])
+def test_test_images_that_may_have_been_trained_on_are_refused(change: str, own_data: Any) -> None:
+    folder, images = own_data
+    first = sorted((images / "lime").iterdir())[0]
+    if change == "added":
+        shutil.copy(first, images / "lime" / f"zz{first.suffix}")
+        message = r"\(train: 24 images then, 25 now\), so that its test images are others"
+    else:
+        first.rename(images / "lime" / f"zz{first.suffix}")
+        message = r"\(train: files of other names, or other labels\)"
+    with pytest.raises(UserError, match=message):
+        evaluate(folder, None, workers=0)
+    with pytest.raises(UserError, match="give a folder of images that are new to it"):
+        evaluate(folder, None, limit_test=3, workers=0)
+
+
+def test_the_runs_data_in_another_place_is_split_as_before(own_data: Any, tmp_path: Path) -> None:
+    folder, images = own_data
+    moved = tmp_path / "elsewhere" / "fruit"
+    moved.parent.mkdir()
+    shutil.move(images, moved)
+    outcome = evaluate(folder, str(moved), workers=0)
+    assert outcome["metrics"] == folder.read_result()["test"]["shipped"]
+    assert evaluate(folder, str(moved), limit_test=3, workers=0)["images"] == 3
+    next((moved / "lime").iterdir()).unlink()
+    outcome = evaluate(folder, str(moved), workers=0)
+    assert outcome["images"] == 23, "other images of that name are all measured, and said to be"
+    assert outcome["notes"][0].startswith("no splits: every image is used")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ssfe.lab.run.temperature import fit_temperature, temperature_scaled
+from ssfe.lab.run.temperature import _some, fit_temperature, temperature_scaled
 
 CPU = torch.device("cpu")
 
@@ -48,6 +48,20 @@ def test_images_that_are_all_right_or_all_wrong() -> None:
 def test_a_limit_of_logits_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssfe.lab.run.temperature._VALUES", 1000)
     logits, labels = outcomes(1000, 3)
-    batches = list(zip(logits.split(50), labels.split(50), strict=True))
+    kept = _some(zip(logits.split(50), labels.split(50), strict=True))
+    assert 50 < len(kept[1]) <= 200
+    assert {tuple(row) for row in kept[0].tolist()} < {tuple(row) for row in logits.tolist()}
+
+
+def test_the_images_that_are_kept_are_of_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images of a folder come class by class: the first ones would say what the first classes ask for."""
+    monkeypatch.setattr("ssfe.lab.run.temperature._VALUES", 10_000)
+    logits, labels = outcomes(20_000, 4, factor=2.0)
+    labels, order = labels.sort()
+    logits = logits[order]
+    easy = labels < 2
+    logits[easy] = 9 * F.one_hot(labels[easy], 5).float()
+    batches = list(zip(logits.split(999), labels.split(999), strict=True))
     found = temperature_scaled(lambda logits: logits, batches, batches, CPU)
-    assert found["temperature"] == pytest.approx(fit_temperature(logits[:200], labels[:200]))
+    assert found["temperature"] == pytest.approx(fit_temperature(logits, labels), rel=0.08)
+    assert fit_temperature(logits[:2000], labels[:2000]) == 1

@@ -12,7 +12,7 @@ import yaml
 
 from ssfe.lab.compare.budget import equal_time_epochs, step_ratios
 from ssfe.lab.compare.cells import Cell, cell_name, plan_cells
-from ssfe.lab.compare.entries import Entry, read_entries
+from ssfe.lab.compare.entries import Entry, as_before, read_entries
 from ssfe.lab.compare.markdown import markdown
 from ssfe.lab.compare.runner import Failure, run_cells
 from ssfe.lab.compare.summary import BASELINE, Row, Run, summarise
@@ -22,9 +22,11 @@ from ssfe.lab.methods import make_method, method_options
 from ssfe.lab.models.names import check_name
 from ssfe.lab.run.folder import read_yaml, write_json, write_whole
 from ssfe.lab.run.options import FREE, differs
-from ssfe.lab.run.train import prepare
+from ssfe.lab.run.train import Experiment, prepare
 
 Say = Callable[[str], None]
+Ratios = dict[str, dict[str, float]]
+"""Seconds of a training step as a ratio to plain training, by model and label."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def compare(
     if jobs < 1:
         raise UserError(f"jobs={jobs} must be at least 1")
     # Nothing runs before the cells are known to make sense; the data is read once here to say so early.
-    entries = read_entries(methods)
+    entries = as_before(read_entries(methods), _labels(output))
     for entry in entries:
         _check(entry, common)
     plan_cells(common, models or ["-"], entries, seeds, output)
@@ -86,7 +88,7 @@ def compare(
     experiment = prepare(first)
     resolved = replace(experiment.options, method=common.method, enhancement=common.enhancement)
     models = list(models or [str(resolved.model)])
-    _claim(output, resolved, budget, experiment.weights_digest)
+    _claim(output, resolved, budget, experiment)
     ratios = _step_ratios(resolved, models, entries, output, say)
     epochs = _equal_time(resolved.epochs, ratios) if budget == "time" else None
     cells = plan_cells(resolved, models, entries, seeds, output, epochs)
@@ -99,9 +101,18 @@ def compare(
     earlier = _read_json(path, {"cells": [], "failures": []}, say)
     results = _with_earlier(cells, output, earlier["cells"])
     rows = summarise(results, ratios)
-    failed = _failed(cells, failures, results, earlier["failures"])
+    failed = _failed(cells, failures, results, earlier["failures"], ratios)
     write_summary(output, resolved, budget, ratios, results, failed, rows)
     return Comparison(output, rows, failures)
+
+
+def _labels(output: Path) -> list[str]:
+    """What earlier calls of this comparison called their methods."""
+    try:
+        ratios: Ratios = json.loads((output / "step_ratios.json").read_text(encoding="utf-8"))
+        return sorted({label for measured in ratios.values() for label in measured})
+    except (OSError, ValueError, AttributeError):
+        return []
 
 
 def _read_json(path: Path, otherwise: dict[str, Any], say: Say) -> dict[str, Any]:
@@ -119,11 +130,20 @@ def _read_json(path: Path, otherwise: dict[str, Any], say: Say) -> dict[str, Any
 
 
 def _failed(
-    cells: Sequence[Cell], failures: Sequence[Failure], results: Sequence[Run], earlier: Sequence[dict[str, str]]
+    cells: Sequence[Cell],
+    failures: Sequence[Failure],
+    results: Sequence[Run],
+    earlier: Sequence[dict[str, str]],
+    ratios: Ratios,
 ) -> list[dict[str, str]]:
-    """The cells that failed now, and those that failed in an earlier call and were not run again."""
+    """The cells that failed now, and those that failed in an earlier call and were not run again; of these not the ones
+    whose method fits no network here, so that no step of it could be timed: it was a mistake, and mended.
+    """
     settled = {cell.name for cell in cells} | {cell_name(r["model"], r["label"], r["seed"]) for r in results}
-    kept = [failure for failure in earlier if failure["cell"] not in settled]
+    fitting = {label for measured in ratios.values() for label in measured}
+    kept = [
+        failure for failure in earlier if failure["cell"] not in settled and failure["cell"].split(" ")[1] in fitting
+    ]
     return kept + [{"cell": failure.cell.name, "reason": failure.reason} for failure in failures]
 
 
@@ -154,10 +174,6 @@ def _check_idle(entries: Sequence[Entry], common: TrainOptions) -> None:
         raise UserError(f"{idle[0]}={own[idle[0]]} has no effect on any of these methods: leave it out")
 
 
-Ratios = dict[str, dict[str, float]]
-"""Seconds of a training step as a ratio to plain training, by model and label."""
-
-
 def _step_ratios(
     options: TrainOptions, models: Sequence[str], entries: Sequence[Entry], output: Path, say: Say
 ) -> Ratios:
@@ -181,22 +197,24 @@ def _equal_time(epochs: int, ratios: Ratios) -> dict[tuple[str, str], int]:
     }
 
 
-def _claim(output: Path, options: TrainOptions, budget: str, weights_digest: str | None) -> None:
-    """Write the comparison's own options, or check that they are those it was started with."""
+def _claim(output: Path, options: TrainOptions, budget: str, experiment: Experiment) -> None:
+    """Write the comparison's own options, weights and images, or check that they are those it was started with."""
     path = output / "compare.yaml"
     asked = {
         "budget": budget,
         **{k: v for k, v in options.to_flat().items() if k not in ("model", "method", "seed", *FREE)},
     }
-    start = {} if weights_digest is None else {"weights_digest": weights_digest}
+    digests = {"weights_digest": experiment.weights_digest, "images": experiment.splits.given}
+    start = {name: value for name, value in digests.items() if value is not None}
     if path.exists():
         # An option that is younger than the comparison had its default.
         before = {**TrainOptions().to_flat(), **read_yaml(path)}
-        if start and before.get("weights_digest", weights_digest) != weights_digest:
-            raise UserError(
-                f"{options.weights} has other weights than those that {output} was started with: put them back, or "
-                "choose another --output"
-            )
+        for name, what in (("weights_digest", options.weights), ("images", options.data)):
+            if name in start and before.get(name, start[name]) != start[name]:
+                raise UserError(
+                    f"{what} has other {name.removesuffix('_digest')} than those that {output} was started with: put "
+                    "them back, or choose another --output"
+                )
         for name, value in asked.items():
             if differs(name, before.get(name), value):
                 raise UserError(

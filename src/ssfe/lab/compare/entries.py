@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
@@ -48,10 +49,27 @@ def read_entries(labels: Sequence[str]) -> list[Entry]:
         raise UserError("methods is empty: name at least one")
     entries = [_read(label) for label in labels]
     for position, entry in enumerate(entries):
-        same = [other for other in entries[:position] if (other.method, other.options) == (entry.method, entry.options)]
+        same = [other for other in entries[:position] if _alike(other, entry)]
         if same:
             raise UserError(f"methods names {same[0].label} more than once")
     return entries
+
+
+def as_before(entries: Sequence[Entry], labels: Sequence[str]) -> list[Entry]:
+    """The entries under the labels of an earlier call, where that had them in other words."""
+    known = []
+    for label in labels:
+        with suppress(UserError):  # of an older version
+            known.append(_read(label))
+    return [
+        replace(entry, label=next((other.label for other in known if _alike(entry, other)), entry.label))
+        for entry in entries
+    ]
+
+
+def _alike(one: Entry, other: Entry) -> bool:
+    """Whether two entries are the same in other words."""
+    return one.method == other.method and one.apply(TrainOptions()) == other.apply(TrainOptions())
 
 
 def _read(label: str) -> Entry:
@@ -64,7 +82,7 @@ def _read(label: str) -> Entry:
     for setting in settings:
         option, _, value = setting.partition("=")
         option = option.replace("-", "_")
-        canonical.append(option if value in ("", "true") else f"{option}={value}")
+        canonical.append(option if value.lower() in ("", "true") else f"{option}={value}")
         if option not in own:
             raise UserError(f"{label}: method {name} has no option {option!r}; its options are {', '.join(own)}")
         options[option] = _typed(label, option, value or "true")

@@ -54,6 +54,8 @@ def run_cells(cells: Sequence[Cell], jobs: int, say: Callable[[str], None]) -> l
         _write_options(cell)
     waiting = [cell for cell in cells if not cell.finished]
     total, failures = len(cells), list[Failure]()
+    if waiting:
+        say(f"log     of each run: {_log(waiting[0]).parent.parent}/*/{_log(waiting[0]).name}")
     running: dict[subprocess.Popen[bytes], Cell] = {}
     slots: dict[subprocess.Popen[bytes], int] = {}
     before = signal.signal(signal.SIGTERM, _raise_stopped)
@@ -92,6 +94,8 @@ def _write_options(cell: Cell) -> None:
             f"{cell.folder.path} was started with {name}={before.get(name)}, not {now[name]}: use the same options to "
             "continue the comparison, or another --output"
         )
+    if before != now and not cell.finished:  # workers, or data that has moved
+        cell.folder.write_options(cell.options)
 
 
 def worker_environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:

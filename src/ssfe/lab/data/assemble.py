@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ssfe.lab.config import DataOptions
+from ssfe.lab.data.digest import source_digests
 from ssfe.lab.data.memory import hold, look
 from ssfe.lab.data.source import Source
 from ssfe.lab.data.splits import DataSplits, ImageSplit
@@ -35,6 +36,7 @@ def assemble(source: Source, options: DataOptions, *, seed: int) -> DataSplits:
     Raises UserError for options out of range and for classes too small to split.
     """
     check_options(options)
+    given = source_digests(source)
     source = with_test(source)
     assert source.train is not None
     assert source.test is not None
@@ -52,6 +54,7 @@ def assemble(source: Source, options: DataOptions, *, seed: int) -> DataSplits:
         channels=seen.channels,
         flip=source.flip,
         notes=source.notes + notes + more + most,
+        given=given,
     )
 
 

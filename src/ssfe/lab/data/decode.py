@@ -9,7 +9,6 @@ from typing import Literal, overload
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import torch
 from torch import Tensor
 
@@ -19,7 +18,22 @@ UNREADABLE = "remove or replace it"
 """What to do about an image that cannot be read."""
 
 # What Pillow raises for truncated, mislabelled or hostile files, by format.
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, PIL.Image.DecompressionBombError)
+DAMAGED = (
+    *(OSError, SyntaxError, ValueError, EOFError, TypeError, AttributeError, LookupError, ArithmeticError),
+    *(struct.error, zlib.error, PIL.Image.DecompressionBombError),
+)
+
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by its EXIF orientation (as in PIL.ImageOps.exif_transpose)."""
 
 
 @overload
@@ -51,7 +65,7 @@ def pil_to_uint8(image: PIL.Image.Image, mode: Literal["RGB", "L"]) -> Tensor:
     Raises ValueError for 32-bit or signed integers and for floats, whose range is not known.
     """
     sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
-    image = PIL.ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode in ("I", "F") and not sixteen:
         raise ValueError("its pixels are 32-bit or signed numbers of unknown range; make them 8 or 16 bits, unsigned")
     if sixteen:
@@ -60,3 +74,15 @@ def pil_to_uint8(image: PIL.Image.Image, mode: Literal["RGB", "L"]) -> Tensor:
         image = image.convert("RGBA")
     pixels = np.array(image.convert(mode))
     return torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1).contiguous()
+
+
+def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
+    """The image, turned by its EXIF tag. Pillow's own ``exif_transpose`` also writes all tags anew, and so refuses good
+    pixels for a damaged tag that nobody needs.
+    """
+    image.load()
+    try:
+        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    except DAMAGED:
+        turn = None
+    return image if turn is None else image.transpose(turn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,13 +24,16 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 """Names of split folders (in any case), and the split that each stands for."""
+OTHER_FORMATS = (".gif", ".jfif", ".jpe", ".jp2", ".avif", ".heic", ".heif", ".tga", ".ico")
+"""Extensions of pictures that are not read."""
 
 
 def read_folder(path: Path) -> Source:
     """The images of ``path``: one folder per class, or train/ (and val/, test/) with one folder per class in each.
 
     Classes are sorted by name, as in torchvision's ImageFolder. Images may lie at any depth below their class; hidden
-    files and folders, ``__MACOSX`` and files that are not images by their extension are passed over.
+    files and folders, ``__MACOSX`` and files that are not images by their extension are passed over. Notes tell of
+    folders and files that look as if they were meant, and are not used.
 
     Raises UserError for a folder without images, with an empty class, with fewer than two classes, or whose splits
     have different classes.
@@ -37,15 +41,20 @@ def read_folder(path: Path) -> Source:
     found = _split_folders(path)
     if not found:
         classes = _classes(path)
-        return Source(str(path), classes, _images(path, classes), undivided=True)
+        return Source(
+            str(path),
+            classes,
+            _images(path, classes),
+            undivided=True,
+            notes=_other_formats([path / c for c in classes]),
+        )
     first = found.get("train") or next(iter(found.values()))
     classes = _classes(first)
     for folder in found.values():
         _same_classes(first, classes, folder)
     splits = {name: _images(folder, classes) for name, folder in found.items()}
-    return Source(
-        str(path), classes, splits.get("train"), splits.get("val"), splits.get("test"), notes=_unused(path, found)
-    )
+    notes = _unused(path, found) + _other_formats(found.values())
+    return Source(str(path), classes, splits.get("train"), splits.get("val"), splits.get("test"), notes=notes)
 
 
 def _folders(path: Path) -> list[Path]:
@@ -75,10 +84,29 @@ def _split_folders(path: Path) -> dict[str, Path]:
 
 
 def _unused(path: Path, found: dict[str, Path]) -> tuple[str, ...]:
-    """A note for each split folder that has no class folders, such as a test set without labels."""
-    names = [folder.name for folder in _folders(path) if folder.name.lower() in SPLIT_NAMES]
+    """Notes on split folders that have no class folders, such as a test set without labels, and on folders of images
+    beside the split folders: they may be classes, and the split folder another."""
     used = {folder.name for folder in found.values()}
-    return tuple(f"{name}/ is not used: it has no class folders" for name in names if name not in used)
+    unused = [folder for folder in _folders(path) if folder.name not in used]
+    splits = [folder.name for folder in unused if folder.name.lower() in SPLIT_NAMES]
+    beside = [folder.name for folder in unused if folder.name not in splits and _holds_images(folder)]
+    notes = tuple(f"{name}/ is not used: it has no class folders" for name in splits)
+    if beside:
+        more = f" and {len(beside) - 1} more" if len(beside) > 1 else ""
+        notes += (f"{beside[0]}/{more} not used: {min(used)}/ beside it has folders inside, and is taken for a split",)
+    return notes
+
+
+def _holds_images(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entry.name.lower().endswith(tuple(IMG_EXTENSIONS)) for entry in entries)
+
+
+def _other_formats(folders: Iterable[Path]) -> tuple[str, ...]:
+    """A note on pictures that are passed over for their format, as ImageFolder does."""
+    skipped = sum(len(image_files(folder, OTHER_FORMATS)) for folder in folders)
+    kinds = ", ".join(extension.lstrip(".") for extension in IMG_EXTENSIONS)
+    return (f"{skipped:,} picture(s) of other formats not used: {kinds} are read",) if skipped else ()
 
 
 def _classes(path: Path) -> tuple[str, ...]:
@@ -111,7 +139,7 @@ def _images(path: Path, classes: tuple[str, ...]) -> FileImages:
     labels: list[int] = []
     empty: list[str] = []
     for index, name in enumerate(classes):
-        files = _image_files(path / name)
+        files = image_files(path / name)
         if not files:
             empty.append(name)
         paths += files
@@ -131,14 +159,37 @@ def _refuse(error: OSError) -> NoReturn:
     raise UserError(f"{said_of_files(error)}: make it readable, or leave it out.") from error
 
 
-def _image_files(folder: Path) -> list[str]:
-    """Image files at any depth below ``folder``, sorted; links are followed, hidden ones passed over."""
+def image_files(folder: Path, extensions: Sequence[str] = IMG_EXTENSIONS) -> list[str]:
+    """Image files at any depth below ``folder``, sorted; hidden ones are passed over. Links are followed, but to
+    folders that are searched anyway, or that ``folder`` is in, in a circle.
+
+    Raises UserError for a folder that cannot be read.
+    """
     files: list[str] = []
+    searched = [os.path.realpath(folder)]
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith((".", "__MACOSX")) and _leads_on(f"{parent}{os.sep}{name}", searched)
+        ]
         files += [
             f"{parent}{os.sep}{name}"
             for name in names
-            if not name.startswith(".") and name.lower().endswith(tuple(IMG_EXTENSIONS))
+            if not name.startswith(".") and name.lower().endswith(tuple(extensions))
         ]
     return sorted(files)
+
+
+def _leads_on(path: str, searched: list[str]) -> bool:
+    """Whether a folder is to be searched; a link is noted among those that are."""
+    if not Path(path).is_symlink():
+        return True
+    real = os.path.realpath(path)
+    if any(
+        f"{real}{os.sep}".startswith(f"{one}{os.sep}") or f"{one}{os.sep}".startswith(f"{real}{os.sep}")
+        for one in searched
+    ):
+        return False
+    searched.append(real)
+    return True

@@ -15,7 +15,7 @@ from ssfe.lab.errors import UserError
 PREFIX = "hf:"
 SPLITS = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
 """Names under which a split is looked for, the first present wins."""
-LABEL_NAMES = ("label", "labels", "fine_label", "class", "target", "category", "y")
+LABEL_NAMES = ("label", "labels", "fine_label", "class", "cls", "target", "category", "y")
 """Columns preferred as the label where several could be it."""
 
 
@@ -132,6 +132,9 @@ def _labels(data: str, given: dict[str, Any], column: str) -> tuple[tuple[str, .
         missing = sum(not _is_label(cell, names) for cell in cells)
         if missing:
             raise UserError(f"{data} has {missing} unlabelled images in {split}: fill or drop them (column {column}).")
+        labelled[split] = _as_first(
+            data, cells, tuple(getattr(given[split].features[column], "names", None) or ()), names
+        )
     if not names:
         kinds = sorted({cell for cells in labelled.values() for cell in cells})
         index = {cell: position for position, cell in enumerate(kinds)}
@@ -140,6 +143,17 @@ def _labels(data: str, given: dict[str, Any], column: str) -> tuple[tuple[str, .
     if len(names) < 2:
         raise UserError(f"{data} has {len(names)} class(es) in column {column}: a classifier needs at least two.")
     return names, {split: torch.tensor(cells) for split, cells in labelled.items()}
+
+
+def _as_first(data: str, cells: list[Any], own: tuple[str, ...], names: tuple[str, ...]) -> list[Any]:
+    """The labels of a split that numbers its classes in its own way, by the numbers of the first split."""
+    if own == names:
+        return cells
+    if sorted(own) != sorted(names):
+        other = sorted({*own} ^ {*names})[0]
+        raise UserError(f"{data} has splits with different classes ('{other}' is not in all): make them the same.")
+    index = [names.index(name) for name in own]
+    return [index[cell] for cell in cells]
 
 
 def _is_label(cell: object, names: tuple[str, ...]) -> bool:

@@ -118,6 +118,8 @@ def _read(data: str, options: DataOptions) -> Source:
     if data.startswith(PREFIX):
         return read_hub(data)
     path = Path(data).expanduser()
+    if any("\ud800" <= letter <= "\udfff" for letter in data):
+        raise UserError(f"The name {data!r} is not UTF-8, and results could not name it: rename the folder.")
     if path.is_dir():
         return read_folder(path)
     if path.is_file():

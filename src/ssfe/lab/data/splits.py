@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import PIL.Image
@@ -176,3 +176,5 @@ class DataSplits:
     """Whether a mirrored image still shows its class: False for digits, letters and signs."""
     notes: tuple[str, ...] = ()
     """One line for the log per decision taken about the splits."""
+    given: Mapping[str, Mapping[str, int | str]] = field(default_factory=dict)
+    """What the data set itself held, before splits were drawn: see :func:`~ssfe.lab.data.digest.source_digests`."""

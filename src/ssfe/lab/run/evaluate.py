@@ -6,13 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ssfe.lab.config import DataOptions
-from ssfe.lab.data import load_data, load_test
+from ssfe.lab.config import DataOptions, TrainOptions
+from ssfe.lab.data import TestImages, load_data, load_test
+from ssfe.lab.errors import UserError
 from ssfe.lab.methods import Readings
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.metrics import measure
 from ssfe.lab.run.model_file import load_shipped
-from ssfe.lab.run.options import check_loading, named
+from ssfe.lab.run.options import check_loading, differs, named
+from ssfe.lab.run.same import check_test, holds_its_test
 from ssfe.lab.training.device import find_device
 from ssfe.lab.training.loader import evaluation_batch, evaluation_loader, worker_count
 
@@ -37,37 +39,59 @@ def evaluate(
         ``inference`` and ``metrics``: top1, top5, nll, ece.
 
     Raises:
-        UserError: if the run has no model, or the data cannot be read or has other classes.
+        UserError: if the run has no model, the data cannot be read or has other classes, or the run's own data has
+            changed since, so that its test images may be among those that it was trained on.
     """
     check_loading(batch_size, workers)
     network, card = load_shipped(folder)
     options = folder.read_options()
-    loading, notes = options.loading, tuple[str, ...]()
-    if data is None or named(data) == options.data:
-        # Split as in training: asked for by name, a folder without splits would be measured with its training images.
-        loading = replace(
-            loading,
-            data_dir=data_dir or loading.data_dir,
-            limit_test=loading.limit_test if limit_test is None else limit_test,
-        )
-        name, split = options.data, load_data(options.data, loading, seed=options.seed).test
-    else:
-        asked = DataOptions(data_dir=data_dir or loading.data_dir, limit_test=limit_test)
-        images = load_test(data, asked, classes=card.classes)
-        name, split, notes = images.name, images.images, images.notes
+    images = _test_images(folder, options, card.classes, data, data_dir, limit_test)
     device = find_device(accelerator)
     network = network.to(device)
     preprocessing = card.preprocessing
     batch_size = batch_size or evaluation_batch(options)
     batches = evaluation_loader(
-        split, preprocessing.eval_transform(), batch_size, worker_count(workers, split.in_memory), device
+        images.images,
+        preprocessing.eval_transform(),
+        batch_size,
+        worker_count(workers, images.images.in_memory),
+        device,
     )
     measured = measure(batches, lambda x: Readings({"shipped": network(preprocessing.normalize(x))}), device)
     return {
-        "data": name,
-        "images": len(split),
-        "notes": list(notes),
+        "data": images.name,
+        "images": len(images.images),
+        "notes": list(images.notes),
         "model": options.model,
         "inference": card.inference,
         "metrics": measured.metrics["shipped"],
     }
+
+
+def _test_images(
+    folder: RunFolder,
+    options: TrainOptions,
+    classes: tuple[str, ...],
+    data: str | None,
+    data_dir: Path | None,
+    limit_test: int | None,
+) -> TestImages:
+    """The run's own test images, split as in training (as a heap, a folder without splits would be measured with its
+    training images), or those of other data. The run's data may have moved to another folder of its name.
+    """
+    loading = replace(options.loading, data_dir=data_dir or options.loading.data_dir)
+    own = options.data if data is None else named(data)
+    if not differs("data", options.data, own):
+        try:
+            splits = load_data(own, loading, seed=options.seed)
+        except UserError:
+            if own == options.data:
+                raise
+        else:
+            if own == options.data:
+                check_test(folder, splits)
+            if own == options.data or holds_its_test(folder, splits):
+                if limit_test is not None and limit_test != loading.limit_test:
+                    splits = load_data(own, replace(loading, limit_test=limit_test), seed=options.seed)
+                return TestImages(own, splits.test)
+    return load_test(own, DataOptions(data_dir=loading.data_dir, limit_test=limit_test), classes=classes)

@@ -25,10 +25,12 @@ class NegativeLogLikelihood(MeanMetric):
 
 
 class CalibrationError(MulticlassCalibrationError):
-    """ECE from logits. (torchmetrics takes logits that all lie in 0..1 for probabilities.)"""
+    """ECE from logits. (torchmetrics takes logits that all lie in 0..1 for probabilities, and has one bin more, for
+    probabilities of exactly 1: here they are in the last.)"""
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        super().update(logits.softmax(-1), labels)
+        probabilities = logits.softmax(-1)
+        super().update(probabilities.clamp(max=1 - torch.finfo(probabilities.dtype).eps), labels)
 
 
 def classification_metrics(num_classes: int) -> MetricCollection:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ssfe.lab.data import FileImages, Preprocessing
+from ssfe.lab.data.folder import image_files
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.model_file import load_shipped
@@ -108,13 +109,7 @@ def find_images(given: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            inside = sorted(
-                file
-                for file in path.rglob("*")
-                if file.suffix.lower() in IMG_EXTENSIONS
-                and not any(part.startswith((".", "__MACOSX")) for part in file.relative_to(path).parts)
-                and file.is_file()
-            )
+            inside = [Path(file) for file in image_files(path)]
             if not inside:
                 raise UserError(f"{path} holds no image ({', '.join(IMG_EXTENSIONS)})")
             found += inside

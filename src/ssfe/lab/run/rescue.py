@@ -42,12 +42,21 @@ def rescued(folder: RunFolder) -> Iterator[None]:
         if isinstance(error, BrokenPipeError) or not isinstance(error, OSError):
             raise
         raise UserError(f"{said_of_files(error)}; the run is kept: mend this, then {again}") from error
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
+    except (RuntimeError, ValueError) as error:
+        told = _told(error, again)
+        if told is None:
             raise
-        raise UserError(
-            "batch norm cannot train on single values: raise batch_size or image_size, in a new run"
-        ) from error
+        raise UserError(told) from error
+
+
+def _told(error: Exception, again: str) -> str | None:
+    """What to say of errors that torch has only words for."""
+    if "DataLoader worker" in str(error):  # killed, or dead of itself
+        what = "a process that loads images was killed, perhaps for want of memory; the run is kept"
+        return f"{what}: {again} and fewer --workers (0 loads without more processes)"
+    if "more than 1 value per channel" in str(error):
+        return "batch norm cannot train on single values: raise batch_size or image_size, in a new run"
+    return None
 
 
 def _signal_behind(stop: BaseException) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,29 +15,48 @@ from ssfe.lab.run.folder import RunFolder, write_json
 
 
 def write_images(folder: RunFolder, splits: DataSplits) -> None:
-    """Note the images of a run, for :func:`check_images`."""
+    """Note the images of a run, for :func:`check_images` and :func:`holds_its_test`."""
     folder.images.parent.mkdir(exist_ok=True)
-    write_json(folder.images, _images(splits))
+    write_json(folder.images, {"given": splits.given})
 
 
 def check_images(folder: RunFolder, splits: DataSplits) -> None:
-    """Check that no image was added or removed since the run was started: that would draw other splits, and test on
-    images that were trained on.
+    """Check that no image was added, removed or renamed since the run was started: that would draw other splits, and
+    test on images that were trained on.
 
     Raises:
         UserError: naming the split and its numbers of images.
     """
-    try:
-        before = json.loads(folder.images.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    before = _noted(folder)
+    if before is None:
         return
-    for name, now in _images(splits).items():
-        if before.get(name) != now:
-            was = before.get(name, {}).get("images")
+    for name in sorted({*before, *splits.given}):
+        if _differ(before, splits, name):
             raise UserError(
-                f"{splits.name} changed since the run was started ({name}: {was} images then, {now['images']} now, or "
-                "other classes): put back what is missing and remove what is new, or start a new run"
+                f"{_change(before, splits, name)}: put back what is missing and remove what is new, or start a new run"
             )
+
+
+def check_test(folder: RunFolder, splits: DataSplits) -> None:
+    """Check that the test images of a run are still those that it was not trained on.
+
+    Raises:
+        UserError: naming the split that they come from and its numbers of images.
+    """
+    before = _noted(folder)
+    name = None if before is None else _test_split(before)
+    if before is not None and name is not None and _differ(before, splits, name):
+        raise UserError(
+            f"{_change(before, splits, name)}, so that its test images are others, which the run may have been trained "
+            "on: put back what is missing and remove what is new, or give a folder of images that are new to it"
+        )
+
+
+def holds_its_test(folder: RunFolder, splits: DataSplits) -> bool:
+    """Whether these splits, perhaps read from another place, have the test images of the run; False if unknown."""
+    before = _noted(folder)
+    name = None if before is None else _test_split(before)
+    return before is not None and name is not None and not _differ(before, splits, name)
 
 
 def check_checkpoint(path: Path, network: nn.Module) -> None:
@@ -58,9 +76,25 @@ def check_checkpoint(path: Path, network: nn.Module) -> None:
         raise UserError(f"the checkpoint {path} is of another network than config.yaml says: {mend}")
 
 
-def _images(splits: DataSplits) -> dict[str, Any]:
-    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
-    return {
-        name: {"images": len(part), "labels": hashlib.blake2b(part.labels.numpy().tobytes(), digest_size=8).hexdigest()}
-        for name, part in parts.items()
-    }
+def _noted(folder: RunFolder) -> dict[str, Any] | None:
+    """What :func:`write_images` wrote; None where it is missing, damaged or of an older version."""
+    try:
+        given = json.loads(folder.images.read_text(encoding="utf-8"))["given"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return given if isinstance(given, dict) else None
+
+
+def _differ(before: dict[str, Any], splits: DataSplits, name: str) -> bool:
+    return before.get(name) != splits.given.get(name)
+
+
+def _test_split(given: dict[str, Any]) -> str | None:
+    """The split of the data set that the test images come from."""
+    return next((name for name in ("test", "val", "train") if name in given), None)
+
+
+def _change(before: dict[str, Any], splits: DataSplits, name: str) -> str:
+    was, now = (given.get(name, {"images": 0})["images"] for given in (before, splits.given))
+    how = f"{was} images then, {now} now" if was != now else "files of other names, or other labels"
+    return f"{splits.name} changed since the run was started ({name}: {how})"

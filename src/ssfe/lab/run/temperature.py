@@ -22,7 +22,7 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 _LARGEST = 20.0
 """And the inverse of the smallest."""
 _VALUES = 2**25
-"""Logits that are kept for the fit: 128 MiB, 33,000 images of 1,000 classes."""
+"""Logits that are kept for the fit, at most: 128 MiB, 33,000 images of 1,000 classes."""
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
@@ -65,12 +65,7 @@ def temperature_scaled(
     Returns:
         ``temperature``, and ``nll`` (nats) and ``ece`` of the test images with it. Top-1 does not change.
     """
-    kept: list[tuple[Tensor, Tensor]] = []
-    for images, labels in val:
-        kept.append((logits_of(images.to(device)).float().cpu(), labels.cpu()))
-        if sum(logits.numel() for logits, _ in kept) >= _VALUES:
-            break
-    logits, labels = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    logits, labels = _some((logits_of(images.to(device)).float().cpu(), labels.cpu()) for images, labels in val)
     temperature = fit_temperature(logits, labels)
     metrics = {
         "nll": NegativeLogLikelihood().to(device),
@@ -81,3 +76,24 @@ def temperature_scaled(
         for metric in metrics.values():
             metric.update(scaled, labels.to(device))
     return {"temperature": temperature, **{name: float(metric.compute()) for name, metric in metrics.items()}}
+
+
+def _some(batches: Batches) -> tuple[Tensor, Tensor]:
+    """Logits (B, N) and labels (B,) of all images, or of as many as may be kept, drawn at random: images of a folder
+    come class by class. Whenever there are too many, those with the larger half of the random numbers go.
+    """
+    generator, share = torch.Generator().manual_seed(0), 1.0
+    kept: list[tuple[Tensor, Tensor, Tensor]] = []
+    for logits, labels in batches:
+        numbers = torch.rand(len(labels), generator=generator)
+        kept.append(_below(share, logits, labels, numbers))
+        while sum(part[0].numel() for part in kept) > _VALUES:
+            share /= 2
+            kept = [_below(share, *part) for part in kept]
+    logits, labels, _ = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    return logits, labels
+
+
+def _below(share: float, logits: Tensor, labels: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    chosen = numbers < share
+    return logits[chosen], labels[chosen], numbers[chosen]
