@@ -21,6 +21,7 @@ PUBLIC = [
     "RegionDiscard",
     "Transformation",
     "check_optimizer",
+    "class_logits",
     "cost",
     "enhance",
     "fold",

@@ -83,7 +83,9 @@ class Tap(nn.Module):
         self.views: Tensor | None = None
         self._plan: Plan = "off"
         self._undisturbed = False
-        self._repeated: dict[bool, tuple[Plan, bool]] = {}
+        # Two attributes, for a compiler would look whether a dict is as it was.
+        self._last_in_training: tuple[Plan, bool] = "off", False
+        self._last_in_evaluation: tuple[Plan, bool] = "off", False
         self._drawn: deque[Tensor] = deque(maxlen=_PENDING)
         self.under_way = False
 
@@ -96,8 +98,10 @@ class Tap(nn.Module):
         """
         self.rows = self.views = None
         self._plan, self._undisturbed, self.under_way = plan, undisturbed, True
-        if torch.is_grad_enabled():
-            self._repeated[self.training] = plan, undisturbed
+        if torch.is_grad_enabled() and self.training:
+            self._last_in_training = plan, undisturbed
+        elif torch.is_grad_enabled():
+            self._last_in_evaluation = plan, undisturbed
 
     def done(self) -> None:
         """The network's forward pass has ended. What it planned is remembered: checkpointing may run parts again."""
@@ -114,7 +118,8 @@ class Tap(nn.Module):
         """
         if not self.under_way and _in_backward():
             # A pass of another kind, such as validation, may have come in between.
-            self._plan, self._undisturbed = self._repeated.get(self.training, ("off", False))
+            last = self._last_in_training if self.training else self._last_in_evaluation
+            self._plan, self._undisturbed = last
         elif not self.under_way:
             return None
         if self._plan == "off":
