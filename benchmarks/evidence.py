@@ -39,7 +39,10 @@ from ssfe.lab.compare.markdown import (
 )
 from ssfe.lab.compare.summary import BASELINE, Row, scores, summarise
 
-_LEAD = ("ssfe:tap=layer4.0", "discard:tap=layer4.0")
+_LEAD = (
+    *("ssfe:tap=layer4.0", "discard:tap=layer4.0", "discard:tap=layer4.0:gradient_scale=0.25"),
+    "ssfe:tap=layer3.1",
+)
 SHOWN = ("plain", "ssfe", "discard", "multitask", "dropout", "sla", "ssfe+sla", *_LEAD, *PACED.split(","))
 """Methods in the README's tables: as they are by default, what is more accurate, and the controls. The other variants
 are in docs/evidence.md.
@@ -124,24 +127,37 @@ def fresh(study: Study, content: dict[str, Any]) -> str:
     leads = [row for row in summarise(cells) if row.shipped and row.method != BASELINE]
     if not leads:
         return ""
+    about = "What looked promising, on fresh seeds alone: those drawn afterwards. p corrected over these rows."
+    return f"{about}\n\n{differences(leads, 'vs plain')}\n\n"
+
+
+def controls(study: Study, content: dict[str, Any]) -> str:
+    """The controls of a study's leads minus these, seed by seed; nothing where there are none yet."""
+    parts = []
+    for lead, labels in study.controls.items():
+        # In the place of plain training, the lead is what summarise compares with.
+        own = [c for c in content["cells"] if c["label"] in (lead, *labels)]
+        found = summarise([{**c, "label": BASELINE} if c["label"] == lead else c for c in own])
+        rows = [row for row in found if row.shipped and row.method != BASELINE and row.difference is not None]
+        about = f"Controls of `{lead}`, minus it on the seeds that both have. p corrected over these rows."
+        parts += [f"{about}\n\n{differences(rows, 'difference')}\n\n"] if rows else []
+    return "".join(parts)
+
+
+def differences(rows: list[Row], how: str) -> str:
+    """A table of what tells methods apart, with the number of pairs."""
     header = (
-        "method",
-        "seeds",
-        "top-1 vs plain",
-        "p (Holm)",
-        *CALIBRATION_HEADER[1:5],
-        "NLL at T vs plain",
-        "p (Holm)",
+        *("method", "seeds", f"top-1 {how}", "p (Holm)"),
+        *(f"NLL {how}", "p (Holm)", f"ECE {how}", "p (Holm)", f"NLL at T {how}", "p (Holm)"),
     )
     lines = [
         (
-            *(row.method, str(row.top1.count), *table_cells(row)[2:4]),
+            *(row.method, str(row.difference.estimate.count if row.difference else 0), *table_cells(row)[2:4]),
             *(*calibration_cells(row)[1:5], *calibration_cells(row)[7:9]),
         )
-        for row in leads
+        for row in rows
     ]
-    about = "What looked promising, on fresh seeds alone: those drawn afterwards. p corrected over these rows."
-    return f"{about}\n\n{markdown_table(header, lines)}\n\n"
+    return markdown_table(header, lines)
 
 
 def seeds_asked(content: dict[str, Any]) -> str:
@@ -192,7 +208,7 @@ def long(study: Study) -> str:
     if content is None:
         return f"{head}\nNot run yet ({study.hardware}).\n"
     about = f"{machine(content)}{progress(study, content)}. Cells: `{study.output}/results.json`."
-    notes = f"{fresh(study, content)}{seeds_asked(content)}"
+    notes = f"{fresh(study, content)}{controls(study, content)}{seeds_asked(content)}"
     return f"{head}\n{tables(content, lambda own: full(own, content))}\n\n{notes}{about}\n"
 
 

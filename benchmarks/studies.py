@@ -9,6 +9,8 @@ REGIONS = "ssfe:tap=layer4:transformation=regions"
 DEEPER = "ssfe:tap=layer4.0,ssfe:tap=layer4.0:transformation=turns,ssfe:tap=layer3:views=sampled"
 PACED = "plain:gradient_scale=0.25,discard:gradient_scale=0.25"
 """The classifier at the pace of joint rows, without joint labels: is it the pace that helps?"""
+_VIEWS_ALONE = "discard:tap=layer4.0,discard:tap=layer4.0:gradient_scale=0.25"
+"""The views of that tap with ordinary labels, from a classifier at a plain pace and at that of joint rows."""
 VARIANTS = "ssfe:identity,ssfe:transforms=2,ssfe:transforms=8,dropout"
 
 
@@ -26,6 +28,7 @@ class Study:
         before: commands to run once beforehand, and the path that each leaves.
         fresh: methods that looked promising on their first seeds, with the first of those drawn afterwards: to be
             tested on these alone.
+        controls: of such a method, named before they were run: what it would equal if its joint labels did nothing.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Study:
     parts: Sequence[tuple[str, int]]
     before: Sequence[tuple[Sequence[str], str]] = ()
     fresh: Mapping[str, int] = field(default_factory=dict)
+    controls: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def output(self) -> str:
@@ -95,9 +99,10 @@ _ALL = [
             ("sla", 3),
             (DEEPER, 3),
             ("ssfe:tap=layer4.0", 10),
-            ("discard:tap=layer4.0,discard:tap=layer4.0:gradient_scale=0.25,plain:gradient_scale=0.25", 10),
+            (_VIEWS_ALONE, 10),
         ],
         fresh={"ssfe": 5, "ssfe:tap=layer4.0": 3},
+        controls={"ssfe:tap=layer4.0": _VIEWS_ALONE.split(",")},
     ),
     Study(
         "cifar100-16px-time",

@@ -68,6 +68,26 @@ def test_a_lead_is_tested_on_the_seeds_that_came_after_it() -> None:
     assert evidence.fresh(replace(study, fresh={"ssfe": 1000}), content) == ""
 
 
+def test_a_lead_is_set_against_its_controls() -> None:
+    study = STUDIES["cifar100-16px"]
+    content = evidence.results(study)
+    assert content is not None
+    text = evidence.controls(replace(study, controls={"ssfe": ["discard", "never run"]}), content)
+    by_seed = {
+        label: {
+            cell["seed"]: 100 * cell["test"]["shipped"]["top1"] for cell in content["cells"] if cell["label"] == label
+        }
+        for label in ("ssfe", "discard")
+    }
+    seeds = by_seed["discard"].keys() & by_seed["ssfe"].keys()
+    difference = sum(by_seed["discard"][seed] - by_seed["ssfe"][seed] for seed in seeds) / len(seeds)
+    assert f"| discard | {len(seeds)} | {difference:+.2f} [" in text
+    assert text.startswith("Controls of `ssfe`, minus it")
+    assert "plain" not in text
+    assert "never run" not in text
+    assert evidence.controls(replace(study, controls={"ssfe": ["never run"]}), content) == ""
+
+
 def test_seeds_are_counted_from_five_pairs_on() -> None:
     def cells(seeds: int) -> list[dict[str, object]]:
         return [
