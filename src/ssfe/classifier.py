@@ -184,7 +184,7 @@ class JointClassifier(nn.Module):
 
         Raises:
             ValueError: for an unknown inference, or ``"distilled"`` without a distilled head.
-            RuntimeError: for ``"distilled"`` while an adapter of peft is around that head, or it is no plain Linear.
+            RuntimeError: for ``"distilled"`` while an adapter of peft is around that head.
         """
         inference = inference or self.inference
         self._check_inference(inference)
@@ -285,11 +285,6 @@ class JointClassifier(nn.Module):
             raise RuntimeError(
                 f"the distilled head is inside an adapter (peft's {type(head).__name__}), which its weight alone does "
                 "not tell: leave it out, LoraConfig(exclude_modules=[...]), or merge the adapter first"
-            )
-        if type(head).forward is not nn.Linear.forward:
-            raise RuntimeError(
-                f"the distilled head has become a {type(head).__name__}, whose weight alone does not tell its output: "
-                "leave it an nn.Linear (quantize the folded network instead)"
             )
         renew_weight(head)
         return head.weight, head.bias

@@ -15,7 +15,7 @@ from ssfe.transformation import FeatureShape, Transformation
 Plan = Literal["off", "first", "sampled", "all"]
 
 _PENDING = 32
-"""Forward passes whose backward passes may be still to come."""
+"""Forward passes whose views are remembered: with more of them before their backward passes nothing is checked."""
 
 
 def find_tap(network: nn.Module, name: str) -> nn.Module:
@@ -87,6 +87,7 @@ class Tap(nn.Module):
         self._last_in_training: tuple[Plan, bool] = "off", False
         self._last_in_evaluation: tuple[Plan, bool] = "off", False
         self._drawn: deque[Tensor] = deque(maxlen=_PENDING)
+        self._learns = False
         self.under_way = False
 
     def expect(self, plan: Plan, undisturbed: bool) -> None:
@@ -98,9 +99,10 @@ class Tap(nn.Module):
         """
         self.rows = self.views = None
         self._plan, self._undisturbed, self.under_way = plan, undisturbed, True
-        if torch.is_grad_enabled() and self.training:
+        self._learns = torch.is_grad_enabled()  # within a checkpoint it may be off
+        if self._learns and self.training:
             self._last_in_training = plan, undisturbed
-        elif torch.is_grad_enabled():
+        elif self._learns:
             self._last_in_evaluation = plan, undisturbed
 
     def done(self) -> None:
@@ -195,8 +197,9 @@ class Tap(nn.Module):
         if torch.compiler.is_compiling():
             return views
         if self.under_way:
-            self._drawn.append(views)
-        elif not any(torch.equal(views, drawn) for drawn in self._drawn):
+            if self._learns and type(views) is Tensor and not views.is_meta:
+                self._drawn.append(views)
+        elif len(self._drawn) < _PENDING and not any(_same(views, drawn) for drawn in reversed(self._drawn)):
             raise RuntimeError(
                 f"gradient checkpointing repeats the tap {self.name!r} with other views than were sampled the first "
                 "time: leave preserve_rng_state=True, or use views='all'"
@@ -222,6 +225,10 @@ def _in_backward() -> bool:
     """Whether autograd runs now: then a call of the tapped module is gradient checkpointing repeating a part of the
     forward pass, and not somebody calling that part alone."""
     return torch._C._current_graph_task_id() != -1
+
+
+def _same(views: Tensor, drawn: Tensor) -> bool:
+    return views.device == drawn.device and torch.equal(views, drawn)
 
 
 def _what(output: object) -> str:

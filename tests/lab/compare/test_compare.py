@@ -232,6 +232,8 @@ def test_a_method_in_other_words_is_the_same(tmp_path: Path) -> None:
         read_entries(["ssfe:transforms=2:identity", "ssfe:identity=True:transforms=2"])
     with pytest.raises(UserError, match="names ssfe more than once"):
         read_entries(["ssfe", "ssfe:views=all"])
+    sampled = replace(COMMON, enhancement=MethodOptions(views="sampled"))
+    assert len(read_entries(["ssfe", "ssfe:views=all"], sampled)) == 2
     old = as_before(read_entries(["plain", "ssfe:tap=layer3:identity"]), ["ssfe:identity:tap=layer3", "gone:x=1"])
     assert [entry.label for entry in old] == ["plain", "ssfe:identity:tap=layer3"]
     first = run(tmp_path / "c", methods=["ssfe:groups=interleaved:transforms=2"], jobs=1)

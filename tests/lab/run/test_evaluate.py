@@ -101,6 +101,10 @@ def test_the_runs_data_in_another_place_is_split_as_before(own_data: Any, tmp_pa
     shutil.move(images, moved)
     outcome = evaluate(folder, str(moved), workers=0)
     assert outcome["metrics"] == folder.read_result()["test"]["shipped"]
+    assert outcome["notes"] == ["taken for the run's own data, which has moved: its test images are used"]
+    shutil.copytree(moved, images)
+    assert evaluate(folder, str(moved), workers=0)["images"] == 24, "beside the run's own, it is other data"
+    shutil.rmtree(images)
     assert evaluate(folder, str(moved), limit_test=3, workers=0)["images"] == 3
     next((moved / "lime").iterdir()).unlink()
     outcome = evaluate(folder, str(moved), workers=0)

@@ -74,7 +74,7 @@ def compare(
     if jobs < 1:
         raise UserError(f"jobs={jobs} must be at least 1")
     # Nothing runs before the cells are known to make sense; the data is read once here to say so early.
-    entries = as_before(read_entries(methods), _labels(output))
+    entries = as_before(read_entries(methods, common), _labels(output), common)
     for entry in entries:
         _check(entry, common)
     plan_cells(common, models or ["-"], entries, seeds, output)

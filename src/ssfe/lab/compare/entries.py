@@ -39,8 +39,8 @@ class Entry:
         return replace(common, method=self.method, enhancement=enhancement)
 
 
-def read_entries(labels: Sequence[str]) -> list[Entry]:
-    """The entries called ``METHOD[:OPTION=VALUE]...``; a switch needs no value.
+def read_entries(labels: Sequence[str], common: TrainOptions | None = None) -> list[Entry]:
+    """The entries called ``METHOD[:OPTION=VALUE]...``; a switch needs no value. ``common``: the options of all runs.
 
     Raises:
         UserError: for no entries, the same one twice, an unknown method, or an option that it does not have.
@@ -49,27 +49,28 @@ def read_entries(labels: Sequence[str]) -> list[Entry]:
         raise UserError("methods is empty: name at least one")
     entries = [_read(label) for label in labels]
     for position, entry in enumerate(entries):
-        same = [other for other in entries[:position] if _alike(other, entry)]
+        same = [other for other in entries[:position] if _alike(other, entry, common)]
         if same:
             raise UserError(f"methods names {same[0].label} more than once")
     return entries
 
 
-def as_before(entries: Sequence[Entry], labels: Sequence[str]) -> list[Entry]:
+def as_before(entries: Sequence[Entry], labels: Sequence[str], common: TrainOptions | None = None) -> list[Entry]:
     """The entries under the labels of an earlier call, where that had them in other words."""
     known = []
     for label in labels:
         with suppress(UserError):  # of an older version
             known.append(_read(label))
     return [
-        replace(entry, label=next((other.label for other in known if _alike(entry, other)), entry.label))
+        replace(entry, label=next((other.label for other in known if _alike(entry, other, common)), entry.label))
         for entry in entries
     ]
 
 
-def _alike(one: Entry, other: Entry) -> bool:
-    """Whether two entries are the same in other words."""
-    return one.method == other.method and one.apply(TrainOptions()) == other.apply(TrainOptions())
+def _alike(one: Entry, other: Entry, common: TrainOptions | None) -> bool:
+    """Whether two entries are the same in other words, over the options of all runs."""
+    common = common or TrainOptions()
+    return one.method == other.method and one.apply(common) == other.apply(common)
 
 
 def _read(label: str) -> Entry:

@@ -24,6 +24,7 @@ def source_digests(source: Source) -> dict[str, dict[str, int | str]]:
 def _digest(split: ImageSplit, root: str) -> str:
     digest = hashlib.blake2b(split.labels.numpy().tobytes(), digest_size=8)
     if isinstance(split, FileImages):
-        names = "\0".join(path.removeprefix(root).replace(os.sep, "/") for path in split.paths)
+        # The root may be ".", which no path begins with.
+        names = "\0".join(path.removeprefix(root).replace(os.sep, "/").lstrip("/") for path in split.paths)
         digest.update(names.encode(errors="surrogateescape"))
     return digest.hexdigest()

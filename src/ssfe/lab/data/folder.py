@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,19 +40,15 @@ def read_folder(path: Path) -> Source:
     found = _split_folders(path)
     if not found:
         classes = _classes(path)
-        return Source(
-            str(path),
-            classes,
-            _images(path, classes),
-            undivided=True,
-            notes=_other_formats([path / c for c in classes]),
-        )
+        images, skipped = _images(path, classes)
+        return Source(str(path), classes, images, undivided=True, notes=_other_formats(skipped))
     first = found.get("train") or next(iter(found.values()))
     classes = _classes(first)
     for folder in found.values():
         _same_classes(first, classes, folder)
-    splits = {name: _images(folder, classes) for name, folder in found.items()}
-    notes = _unused(path, found) + _other_formats(found.values())
+    read = {name: _images(folder, classes) for name, folder in found.items()}
+    splits = {name: images for name, (images, _) in read.items()}
+    notes = _unused(path, found) + _other_formats(sum(skipped for _, skipped in read.values()))
     return Source(str(path), classes, splits.get("train"), splits.get("val"), splits.get("test"), notes=notes)
 
 
@@ -102,9 +97,8 @@ def _holds_images(folder: Path) -> bool:
         return any(entry.name.lower().endswith(tuple(IMG_EXTENSIONS)) for entry in entries)
 
 
-def _other_formats(folders: Iterable[Path]) -> tuple[str, ...]:
+def _other_formats(skipped: int) -> tuple[str, ...]:
     """A note on pictures that are passed over for their format, as ImageFolder does."""
-    skipped = sum(len(image_files(folder, OTHER_FORMATS)) for folder in folders)
     kinds = ", ".join(extension.lstrip(".") for extension in IMG_EXTENSIONS)
     return (f"{skipped:,} picture(s) of other formats not used: {kinds} are read",) if skipped else ()
 
@@ -134,12 +128,15 @@ def _same_classes(first: Path, classes: tuple[str, ...], folder: Path) -> None:
             )
 
 
-def _images(path: Path, classes: tuple[str, ...]) -> FileImages:
+def _images(path: Path, classes: tuple[str, ...]) -> tuple[FileImages, int]:
+    """The images, and the number of pictures that are passed over for their format."""
     paths: list[str] = []
     labels: list[int] = []
     empty: list[str] = []
+    skipped = 0
     for index, name in enumerate(classes):
-        files = image_files(path / name)
+        files, others = _pictures(path / name)
+        skipped += others
         if not files:
             empty.append(name)
         paths += files
@@ -152,44 +149,52 @@ def _images(path: Path, classes: tuple[str, ...]) -> FileImages:
             f"The class folder {path / empty[0]} has no images ({len(empty)} such in all): add images "
             f"({kinds}) or remove the folder."
         )
-    return FileImages(paths, torch.tensor(labels))
+    return FileImages(paths, torch.tensor(labels)), skipped
 
 
 def _refuse(error: OSError) -> NoReturn:
     raise UserError(f"{said_of_files(error)}: make it readable, or leave it out.") from error
 
 
-def image_files(folder: Path, extensions: Sequence[str] = IMG_EXTENSIONS) -> list[str]:
+def image_files(folder: Path) -> list[str]:
     """Image files at any depth below ``folder``, sorted; hidden ones are passed over. Links are followed, but to
-    folders that are searched anyway, or that ``folder`` is in, in a circle.
+    folders that are searched anyway, or that they lie in.
 
     Raises UserError for a folder that cannot be read.
     """
+    return _pictures(folder)[0]
+
+
+def _pictures(folder: Path) -> tuple[list[str], int]:
+    """Image files below ``folder``, and the number of pictures of formats that are not read."""
     files: list[str] = []
+    others = 0
     searched = [os.path.realpath(folder)]
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        # Sorted, so that of two links to one folder it is the same one everywhere.
         folders[:] = [
             name
-            for name in folders
-            if not name.startswith((".", "__MACOSX")) and _leads_on(f"{parent}{os.sep}{name}", searched)
+            for name in sorted(folders)
+            if not name.startswith((".", "__MACOSX")) and _leads_on(parent, name, searched)
         ]
-        files += [
-            f"{parent}{os.sep}{name}"
-            for name in names
-            if not name.startswith(".") and name.lower().endswith(tuple(extensions))
-        ]
-    return sorted(files)
+        seen = [name for name in names if not name.startswith(".")]
+        files += [f"{parent}{os.sep}{name}" for name in seen if name.lower().endswith(tuple(IMG_EXTENSIONS))]
+        others += sum(name.lower().endswith(OTHER_FORMATS) for name in seen)
+    return sorted(files), others
 
 
-def _leads_on(path: str, searched: list[str]) -> bool:
-    """Whether a folder is to be searched; a link is noted among those that are."""
-    if not Path(path).is_symlink():
-        return True
-    real = os.path.realpath(path)
-    if any(
-        f"{real}{os.sep}".startswith(f"{one}{os.sep}") or f"{one}{os.sep}".startswith(f"{real}{os.sep}")
-        for one in searched
-    ):
+def _leads_on(parent: str, name: str, searched: list[str]) -> bool:
+    """Whether a folder is to be searched; the target of a link is noted among those that are."""
+    path = Path(parent, name)
+    if not path.is_symlink():
+        return len(searched) == 1 or os.path.realpath(path) not in searched
+    real, holder = os.path.realpath(path), os.path.realpath(parent)
+    inside = any(_in(real, one) for one in searched)
+    if inside or _in(holder, real) or _in(searched[0], real):
         return False
     searched.append(real)
     return True
+
+
+def _in(path: str, folder: str) -> bool:
+    return f"{path}{os.sep}".startswith(f"{folder}{os.sep}")

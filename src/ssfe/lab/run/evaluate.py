@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,21 +78,22 @@ def _test_images(
     limit_test: int | None,
 ) -> TestImages:
     """The run's own test images, split as in training (as a heap, a folder without splits would be measured with its
-    training images), or those of other data. The run's data may have moved to another folder of its name.
+    training images), or those of other data. The run's data, where it is gone, may have moved to a folder of its name.
     """
-    loading = replace(options.loading, data_dir=data_dir or options.loading.data_dir)
     own = options.data if data is None else named(data)
-    if not differs("data", options.data, own):
-        try:
+    loading = replace(
+        options.loading,
+        data_dir=data_dir or options.loading.data_dir,
+        limit_test=options.loading.limit_test if limit_test is None else limit_test,
+    )
+    if own == options.data:
+        splits = load_data(own, loading, seed=options.seed)
+        check_test(folder, splits)
+        return TestImages(own, splits.test)
+    if not differs("data", options.data, own) and not Path(options.data.removeprefix("hf:")).exists():
+        with suppress(UserError):
             splits = load_data(own, loading, seed=options.seed)
-        except UserError:
-            if own == options.data:
-                raise
-        else:
-            if own == options.data:
-                check_test(folder, splits)
-            if own == options.data or holds_its_test(folder, splits):
-                if limit_test is not None and limit_test != loading.limit_test:
-                    splits = load_data(own, replace(loading, limit_test=limit_test), seed=options.seed)
-                return TestImages(own, splits.test)
+            if holds_its_test(folder, splits) and splits.classes == classes:
+                note = "taken for the run's own data, which has moved: its test images are used"
+                return TestImages(own, splits.test, (note,))
     return load_test(own, DataOptions(data_dir=loading.data_dir, limit_test=limit_test), classes=classes)
