@@ -180,4 +180,5 @@ def test_a_module_that_is_the_network_itself(tmp_path: Path, loader: DataLoader[
     trainer(tmp_path, 1).fit(module, loader, loader)
     folded = fold(module).eval()
     assert type(folded.head) is nn.Linear
-    torch.testing.assert_close(folded(images(3)), module.eval()(images(3)))
+    x = images(3)
+    torch.testing.assert_close(folded(x), module.eval()(x))

@@ -31,7 +31,7 @@ def finished_comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its cells run in this process, which saves six starts of Python; the rest is `compare` itself."""
     folder = tmp_path_factory.mktemp("report") / "comparison"
     common = prepare(COMMON).options
-    _claim(folder, common, "epochs", None)
+    _claim(folder, common, "epochs", {})
     for cell in plan_cells(common, [str(common.model)], read_entries(METHODS), 2, folder):
         cell.folder.path.mkdir(parents=True)
         cell.folder.write_options(cell.options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from ssfe.lab.methods import make_method, method_options
 from ssfe.lab.models.names import check_name
 from ssfe.lab.run.folder import read_yaml, write_json, write_whole
 from ssfe.lab.run.options import FREE, differs
-from ssfe.lab.run.train import Experiment, prepare
+from ssfe.lab.run.train import prepare
 
 Say = Callable[[str], None]
 Ratios = dict[str, dict[str, float]]
@@ -88,7 +88,8 @@ def compare(
     experiment = prepare(first)
     resolved = replace(experiment.options, method=common.method, enhancement=common.enhancement)
     models = list(models or [str(resolved.model)])
-    _claim(output, resolved, budget, experiment)
+    start = {"weights_digest": experiment.weights_digest, "images": experiment.splits.given}
+    _claim(output, resolved, budget, start)
     ratios = _step_ratios(resolved, models, entries, output, say)
     epochs = _equal_time(resolved.epochs, ratios) if budget == "time" else None
     cells = plan_cells(resolved, models, entries, seeds, output, epochs)
@@ -197,15 +198,16 @@ def _equal_time(epochs: int, ratios: Ratios) -> dict[tuple[str, str], int]:
     }
 
 
-def _claim(output: Path, options: TrainOptions, budget: str, experiment: Experiment) -> None:
-    """Write the comparison's own options, weights and images, or check that they are those it was started with."""
+def _claim(output: Path, options: TrainOptions, budget: str, start: Mapping[str, Any]) -> None:
+    """Write the comparison's own options and the digests that it starts from, or check that they are those of its
+    first call.
+    """
     path = output / "compare.yaml"
     asked = {
         "budget": budget,
         **{k: v for k, v in options.to_flat().items() if k not in ("model", "method", "seed", *FREE)},
     }
-    digests = {"weights_digest": experiment.weights_digest, "images": experiment.splits.given}
-    start = {name: value for name, value in digests.items() if value is not None}
+    start = {name: value for name, value in start.items() if value is not None}
     if path.exists():
         # An option that is younger than the comparison had its default.
         before = {**TrainOptions().to_flat(), **read_yaml(path)}
