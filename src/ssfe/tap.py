@@ -15,7 +15,7 @@ from ssfe.transformation import FeatureShape, Transformation
 Plan = Literal["off", "first", "sampled", "all"]
 
 _PENDING = 32
-"""Forward passes whose views are remembered: with more of them before their backward passes nothing is checked."""
+"""Forward passes after which nothing is checked any more: a checkpoint that draws views anew does so from the start."""
 
 
 def find_tap(network: nn.Module, name: str) -> nn.Module:
