@@ -439,19 +439,16 @@ def test_a_state_dict_that_is_written_into_leaves_the_masks_and_their_plan_as_th
     torch.testing.assert_close(other.train()(x).logits, one.train()(x).logits)
 
 
-def old_style(wrap: Any) -> Any:
-    def trained() -> tuple[JointClassifier, Tensor]:
-        joint = make(12, distill=True)
-        for layer in (joint, joint.distilled):
-            assert layer is not None
-            wrap(layer)
-        x, optimizer = features(12), torch.optim.SGD(joint.parameters(), lr=0.5)
-        output = joint.train()(x)
-        (output.logits.square().mean() + output.distilled.square().mean()).backward()
-        optimizer.step()
-        return joint, x
-
-    return trained
+def trained_a_step(wrap: Any) -> tuple[JointClassifier, Tensor]:
+    joint = make(12, distill=True)
+    for layer in (joint, joint.distilled):
+        assert layer is not None
+        wrap(layer)
+    x, optimizer = features(12), torch.optim.SGD(joint.parameters(), lr=0.5)
+    output = joint.train()(x)
+    (output.logits.square().mean() + output.distilled.square().mean()).backward()
+    optimizer.step()
+    return joint, x
 
 
 @pytest.mark.parametrize("inference", ["aggregated", "distilled"])
@@ -465,7 +462,7 @@ def old_style(wrap: Any) -> Any:
 )
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 def test_weights_made_in_a_hook_are_read_as_they_are_now(wrap: Any, inference: Any) -> None:
-    joint, x = old_style(wrap)()
+    joint, x = trained_a_step(wrap)
     joint.inference = inference
     folded = joint.fold()
     joint.eval()

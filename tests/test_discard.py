@@ -159,3 +159,8 @@ def test_impossible_arguments(arguments: dict[str, Any], channels: int, message:
 def test_impossible_masks(masks: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ChannelDiscard(masks=masks)
+
+
+def test_a_number_of_views_that_is_no_int() -> None:
+    with pytest.raises(TypeError, match=r"transforms=4\.0 is no whole number"):
+        ChannelDiscard(4.0)  # type: ignore[arg-type]

@@ -142,6 +142,9 @@ def class_logits(output: JointLogits | LazyJointLogits | Tensor, reading: Readin
         reading: of joint logits, see :meth:`JointLogits.class_logits <ssfe.joint.JointLogits.class_logits>`. A tensor
             is returned as it is, for in evaluation mode the network gives class logits itself.
 
+    Returns:
+        (B, N), of the logits' dtype; of chunked logits see :meth:`LazyJointLogits.class_logits` about gradients.
+
     Raises:
         TypeError: for anything else.
         ValueError: for an unknown reading of joint logits.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections import deque
 from collections.abc import Callable
 from typing import Literal, Self
 
@@ -14,8 +13,8 @@ from ssfe.transformation import FeatureShape, Transformation
 
 Plan = Literal["off", "first", "sampled", "all"]
 
-_PENDING = 32
-"""Forward passes after which nothing is checked any more: a checkpoint that draws views anew does so from the start."""
+_WATCHED = 32
+"""Forward passes whose drawn views are looked at: a checkpoint that draws them anew does so from the start."""
 
 
 def find_tap(network: nn.Module, name: str) -> nn.Module:
@@ -86,7 +85,7 @@ class Tap(nn.Module):
         # Two attributes, for a compiler would look whether a dict is as it was.
         self._last_in_training: tuple[Plan, bool] = "off", False
         self._last_in_evaluation: tuple[Plan, bool] = "off", False
-        self._drawn: deque[Tensor] = deque(maxlen=_PENDING)
+        self._drawn: list[Tensor] = []
         self._learns = False
         self.under_way = False
 
@@ -194,12 +193,12 @@ class Tap(nn.Module):
         if self._plan == "first":
             return torch.zeros(images, dtype=torch.int64, device=device)
         views = torch.randint(self.transformation.transforms, (images,), device=device)
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or len(self._drawn) == _WATCHED:
             return views
         if self.under_way:
             if self._learns and type(views) is Tensor and not views.is_meta:
                 self._drawn.append(views)
-        elif len(self._drawn) < _PENDING and not any(_same(views, drawn) for drawn in reversed(self._drawn)):
+        elif not any(_same(views, drawn) for drawn in reversed(self._drawn)):
             raise RuntimeError(
                 f"gradient checkpointing repeats the tap {self.name!r} with other views than were sampled the first "
                 "time: leave preserve_rng_state=True, or use views='all'"

@@ -380,6 +380,17 @@ def test_a_full_disk_at_the_weights(error: Exception, monkeypatch: pytest.Monkey
     assert read_json(Path("run/result.json"))["epochs"] == 1
 
 
+def test_a_process_that_loads_images_and_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*arguments: object, **options: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ssfe.lab.run.train.fit", killed)
+        line = complaint("train", *SMALL, "--epochs", "1", "--output", "run")
+    assert "a process that loads images was killed" in line
+    assert "ssfe train --resume run and fewer --workers" in line
+
+
 def test_a_full_disk_while_predicting(finished: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssfe.lab.run.predict.json.dumps", full_disk)
     line = complaint("predict", finished, photos, "--format", "jsonl", "--output", "out.jsonl")

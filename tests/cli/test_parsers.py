@@ -82,6 +82,8 @@ def test_what_is_typed_wins_over_the_config_file_wherever_it_stands(typed: tuple
         ("--batchsize=3", "unknown option --batchsize, did you mean --batch_size?"),
         ("--resum run", "unknown option --resum, did you mean --resume?"),
         ("--zzz 1", "unknown option --zzz;"),
+        ("--device cpu", "unknown option --device, did you mean --accelerator?"),
+        ("--inference marginal", "marginal is not one of aggregated, single, distilled;"),
         ("-x", "-x"),
         ("--epochs two", 'option "epochs": Expected int. Got value: two;'),
         ("--flip=maybe", 'option "flip": Expected one of '),

@@ -242,7 +242,9 @@ def test_a_method_in_other_words_is_the_same(tmp_path: Path) -> None:
 
 
 def test_a_mended_mistake_is_forgotten(tmp_path: Path) -> None:
-    first = run(tmp_path / "c", methods=["plain", "ssfe:transforms=500"], jobs=1)
+    said: list[str] = []
+    first = run(tmp_path / "c", said, methods=["plain", "ssfe:transforms=500"], jobs=1)
+    assert f"log     of each run: {tmp_path}/c/cells/*/log.txt" in said
     assert [failure.cell.label for failure in first.failures] == ["ssfe:transforms=500"]
     run(tmp_path / "c", methods=["plain", "ssfe:transforms=2"], jobs=1)
     assert "Failed" not in (tmp_path / "c" / "results.md").read_text()

@@ -109,11 +109,8 @@ def compare(
 
 def _labels(output: Path) -> list[str]:
     """What earlier calls of this comparison called their methods."""
-    try:
-        ratios: Ratios = json.loads((output / "step_ratios.json").read_text(encoding="utf-8"))
-        return sorted({label for measured in ratios.values() for label in measured})
-    except (OSError, ValueError, AttributeError):
-        return []
+    ratios: Ratios = _read_json(output / "step_ratios.json", {}, lambda line: None)  # told when it is made anew
+    return sorted({label for measured in ratios.values() for label in measured})
 
 
 def _read_json(path: Path, otherwise: dict[str, Any], say: Say) -> dict[str, Any]:

@@ -52,6 +52,11 @@ def read_folder(path: Path) -> Source:
     return Source(str(path), classes, splits.get("train"), splits.get("val"), splits.get("test"), notes=notes)
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a file system's name is text. (Python stands surrogates in for other bytes.)"""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def _folders(path: Path) -> list[Path]:
     """Sub-folders that are not hidden, sorted by name."""
     try:
@@ -59,7 +64,7 @@ def _folders(path: Path) -> list[Path]:
     except OSError as error:
         _refuse(error)
     for entry in inside:
-        if any("\ud800" <= letter <= "\udfff" for letter in entry.name):
+        if not is_utf8(entry.name):
             raise UserError(f"The name of the folder {str(entry)!r} is not UTF-8: rename it.")
     return sorted(inside)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ssfe.lab.config import DataOptions
 from ssfe.lab.data.assemble import assemble, check_options, limited, with_test
 from ssfe.lab.data.digits import read_digits
-from ssfe.lab.data.folder import read_folder
+from ssfe.lab.data.folder import is_utf8, read_folder
 from ssfe.lab.data.hub import PREFIX, read_hub
 from ssfe.lab.data.memory import hold, look
 from ssfe.lab.data.source import Source
@@ -118,7 +118,7 @@ def _read(data: str, options: DataOptions) -> Source:
     if data.startswith(PREFIX):
         return read_hub(data)
     path = Path(data).expanduser()
-    if any("\ud800" <= letter <= "\udfff" for letter in data):
+    if not is_utf8(data):
         raise UserError(f"The name {data!r} is not UTF-8, and results could not name it: rename the folder.")
     if path.is_dir():
         return read_folder(path)

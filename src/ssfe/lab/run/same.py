@@ -44,10 +44,9 @@ def check_test(folder: RunFolder, splits: DataSplits) -> None:
         UserError: naming the split that they come from and its numbers of images.
     """
     before = _noted(folder)
-    name = None if before is None else _test_split(before)
-    if before is not None and name is not None and _differ(before, splits, name):
+    if before is not None and _differ(before, splits, _test_split(before)):
         raise UserError(
-            f"{_change(before, splits, name)}, so that its test images are others, which the run may have been trained "
+            f"{_change(before, splits, _test_split(before))}, so that its test images are others, which the run may have been trained "
             "on: put back what is missing and remove what is new, or give a folder of images that are new to it"
         )
 
@@ -55,8 +54,7 @@ def check_test(folder: RunFolder, splits: DataSplits) -> None:
 def holds_its_test(folder: RunFolder, splits: DataSplits) -> bool:
     """Whether these splits, perhaps read from another place, have the test images of the run; False if unknown."""
     before = _noted(folder)
-    name = None if before is None else _test_split(before)
-    return before is not None and name is not None and not _differ(before, splits, name)
+    return before is not None and not _differ(before, splits, _test_split(before))
 
 
 def check_checkpoint(path: Path, network: nn.Module) -> None:
@@ -89,9 +87,9 @@ def _differ(before: dict[str, Any], splits: DataSplits, name: str) -> bool:
     return before.get(name) != splits.given.get(name)
 
 
-def _test_split(given: dict[str, Any]) -> str | None:
+def _test_split(given: dict[str, Any]) -> str:
     """The split of the data set that the test images come from."""
-    return next((name for name in ("test", "val", "train") if name in given), None)
+    return next((name for name in ("test", "val") if name in given), "train")
 
 
 def _change(before: dict[str, Any], splits: DataSplits, name: str) -> str:
