@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given
@@ -161,6 +162,7 @@ def test_impossible_masks(masks: Any, message: str) -> None:
         ChannelDiscard(masks=masks)
 
 
-def test_a_number_of_views_that_is_no_int() -> None:
+def test_a_number_of_views_is_any_integer() -> None:
+    assert ChannelDiscard(np.int64(3)).keep_masks(8).shape == (3, 8)
     with pytest.raises(TypeError, match=r"transforms=4\.0 is no whole number"):
         ChannelDiscard(4.0)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, SupportsIndex, get_args
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ class ChannelDiscard(Transformation):
             A tensor or any nested sequence; ``transforms`` and ``identity`` are read from it.
 
     Raises:
-        TypeError: if ``transforms`` is no int.
+        TypeError: if ``transforms`` is no integer.
         ValueError: for fewer than two transformations, an unknown scheme or grouping, a fraction outside (0, 1), or
             masks that break a rule of :func:`check_masks`.
     """
@@ -65,7 +65,7 @@ class ChannelDiscard(Transformation):
             for name, value in (("masks", rows), ("transforms", len(rows)), ("identity", all(rows[0]))):
                 object.__setattr__(self, name, value)
             return
-        if not isinstance(self.transforms, int):
+        if not isinstance(self.transforms, SupportsIndex):  # NumPy's integers too
             raise TypeError(f"transforms={self.transforms!r} is no whole number: it says how many views there are")
         if self.transforms < 2:
             raise ValueError(

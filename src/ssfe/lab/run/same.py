@@ -46,8 +46,9 @@ def check_test(folder: RunFolder, splits: DataSplits) -> None:
     before = _noted(folder)
     if before is not None and _differ(before, splits, _test_split(before)):
         raise UserError(
-            f"{_change(before, splits, _test_split(before))}, so that its test images are others, which the run may have been trained "
-            "on: put back what is missing and remove what is new, or give a folder of images that are new to it"
+            f"{_change(before, splits, _test_split(before))}, so that its test images are others, which the run may "
+            "have been trained on: put back what is missing and remove what is new, or give a folder of images that "
+            "are new to it"
         )
 
 
