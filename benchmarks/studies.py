@@ -78,7 +78,7 @@ _HALF_32 = [
     *["--limit-train", "10000", "--val-fraction", "0.1", "--epochs", "30", "--batch-size", "64", "--precision", "bf16"],
 ]
 _HALF_16 = [*_HALF_32, "--image-size", "16"]
-_QUARTER_16 = [*_CIFAR100, *_small_resnet18(16, 32, 64, 128), "--image-size", "16", *_SUBSET, "--epochs", "20"]
+_QUARTER_16 = [*_CIFAR100, *_small_resnet18(16, 32, 64, 128), "--image-size", "16", *_SUBSET]
 _FINE_TUNED = "benchmarks/data/cifar100-first-16px"
 _FULL = [*_CIFAR100, "--epochs", "100", "--val-fraction", "0.04"]
 
@@ -118,8 +118,16 @@ _ALL = [
         "CIFAR-100 at 16 px, 100 images per class, quarter-width ResNet-18, 20 epochs of 128-image batches",
         "A small network in a training so short that it underfits.",
         "two CPU cores",
-        [*_QUARTER_16, "--jobs", "2"],
+        [*_QUARTER_16, "--epochs", "20", "--jobs", "2"],
         [("plain,ssfe", 3)],
+    ),
+    Study(
+        "cifar100-16px-long",
+        "CIFAR-100 at 16 px, 100 images per class, quarter-width ResNet-18, 100 epochs of 128-image batches",
+        "The network of the short training, five times as long: is it the length of training that ssfe needs?",
+        "two CPU cores",
+        [*_QUARTER_16, "--epochs", "100", "--precision", "bf16", "--jobs", "2"],
+        [("plain,ssfe", 5), ("ssfe:tap=layer4.0", 5)],
     ),
     Study(
         "fashion-mnist-2000",
