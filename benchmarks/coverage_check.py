@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import ssfe
 from benchmarks.coverage_build import CLASSES
-from ssfe.enhance import joint_classifiers
-from ssfe.surgery import find_classifiers
+from ssfe.core.enhance import joint_classifiers
+from ssfe.core.network.surgery import find_classifiers
 
 # The largest difference of logits that passes, relative to the largest logit.
 TOLERANCE = 1e-5

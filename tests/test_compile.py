@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from tests.reference import classifier as reference
+from tests.reference.networks import ConvHeadNet, DeepNet, TinyNet, TwoHeads, images
 from torch import Tensor, nn
 
 from ssfe import (
@@ -22,10 +24,7 @@ from ssfe import (
     fold,
     joint_evaluation,
 )
-from ssfe.enhance import joint_classifier
-
-from .reference import classifier as reference
-from .reference.networks import ConvHeadNet, DeepNet, TinyNet, TwoHeads, images
+from ssfe.core.enhance import joint_classifier
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +156,7 @@ def test_inductor() -> None:
 def test_the_training_graph_can_be_exported_for_any_batch(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also on an accelerator, where how products are taken depends on the batch, but not in a graph."""
     if device == "launched":
-        monkeypatch.setattr("ssfe.masks._launched", lambda features: not torch.compiler.is_compiling())
+        monkeypatch.setattr("ssfe.core.products.masks._launched", lambda features: not torch.compiler.is_compiling())
     model = enhance(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), distill=True).train()
     exported = torch.export.export(model, (torch.randn(4, 12),), dynamic_shapes=({0: torch.export.Dim("batch")},))
     x = torch.randn(7, 12)

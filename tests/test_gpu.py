@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests.reference import classifier as reference
+from tests.reference.networks import TinyNet, images
 from torch import Tensor, nn
 
 from ssfe import ChannelDiscard, JointClassifier, JointLogits, JointLoss, RegionDiscard, enhance, fold
-
-from .reference import classifier as reference
-from .reference.networks import TinyNet, images
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
@@ -39,7 +38,7 @@ def test_the_joint_classifier_equals_the_reference(
     name: str, dtype: torch.dtype, launched: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr("ssfe.masks._launched", lambda features: launched)
+    monkeypatch.setattr("ssfe.core.products.masks._launched", lambda features: launched)
     joint = JointClassifier(60, 5, TRANSFORMS[name], device="cuda", dtype=torch.float64)
     x = torch.randn(9, 60, device="cuda", dtype=torch.float64, requires_grad=True)
     expected = both(reference.joint_logits(x, joint.weight, joint.bias, joint.masks), x, joint.weight, joint.bias)

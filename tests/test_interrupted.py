@@ -97,7 +97,7 @@ def test_chunks_refuse_a_network_that_goes_on_after_its_classifier(after: Callab
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 def test_a_compiler_cannot_tell_so_chunks_are_not_chosen_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssfe.classifier.LARGE", 1)
+    monkeypatch.setattr("ssfe.core.classifier.joint_classifier.LARGE", 1)
     model = enhance(Net()).train()
     eager = JointLoss()(model(X), LABELS)
     assert not hasattr(model(X), "logits")

@@ -41,8 +41,10 @@ def launches(model: nn.Module, criterion: Any, x: Tensor, labels: Tensor) -> lis
 
 @pytest.fixture
 def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssfe.masks._launched", lambda features: True)
-    monkeypatch.setattr("ssfe.loss._readable", lambda tensor: False)  # values are looked at on the CPU alone
+    monkeypatch.setattr("ssfe.core.products.masks._launched", lambda features: True)
+    monkeypatch.setattr(
+        "ssfe.core.labels.loss._readable", lambda tensor: False
+    )  # values are looked at on the CPU alone
 
 
 @pytest.mark.usefixtures("as_on_an_accelerator")

@@ -22,9 +22,9 @@ from ssfe import (
     fold,
     joint_evaluation,
 )
-from ssfe.enhance import joint_classifiers
-from ssfe.surgery import find_classifiers
-from ssfe.tapped import TappedClassifier
+from ssfe.core.enhance import joint_classifiers
+from ssfe.core.network.surgery import find_classifiers
+from ssfe.core.tap.tapped_classifier import TappedClassifier
 
 CLASSES = 3
 TWO_HEADED = ("deit", "levit", "volo")

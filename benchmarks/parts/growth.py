@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import ssfe
 from benchmarks.parts.times import times_of
-from ssfe.alternation import alternate
+from ssfe.core.timing import alternate
 
 
 class Trunk(nn.Module):

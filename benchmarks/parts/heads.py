@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 import ssfe
 from benchmarks.parts.times import Call, recorded, short_times, times_of
-from ssfe.alternation import alternate
-from ssfe.cost import allocated_bytes
+from ssfe.core.cost import allocated_bytes
+from ssfe.core.timing import alternate
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ssfe.alternation import Ratio, alternate
+from ssfe.core.timing import Ratio, alternate
 
 Call = Callable[[], Any]
 

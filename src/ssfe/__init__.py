@@ -1,16 +1,16 @@
 """ssfe: Self-supervised Feature Enhancement (arXiv 2106.04921) for image classifiers in PyTorch."""
 
-from ssfe.classifier import JointClassifier
-from ssfe.cost import Cost, MethodCost, cost
-from ssfe.discard import ChannelDiscard
-from ssfe.enhance import enhance, fold, joint_evaluation
-from ssfe.joint import JointLogits, joint_cross_entropy, joint_targets
-from ssfe.lazy import LazyJointLogits, class_logits
-from ssfe.loss import JointLoss
-from ssfe.optimizer import check_optimizer
-from ssfe.region import RegionDiscard
-from ssfe.transformation import FeatureShape, Transformation
-from ssfe.turns import QuarterTurns
+from ssfe.core.classifier.joint_classifier import JointClassifier
+from ssfe.core.classifier.optimizer import check_optimizer
+from ssfe.core.cost import Cost, MethodCost, cost
+from ssfe.core.enhance import enhance, fold, joint_evaluation
+from ssfe.core.labels.joint import JointLogits, joint_cross_entropy, joint_targets
+from ssfe.core.labels.lazy import LazyJointLogits, class_logits
+from ssfe.core.labels.loss import JointLoss
+from ssfe.core.transformations.base import FeatureShape, Transformation
+from ssfe.core.transformations.channels import ChannelDiscard
+from ssfe.core.transformations.regions import RegionDiscard
+from ssfe.core.transformations.turns import QuarterTurns
 
 __version__ = "0.1.0"
 

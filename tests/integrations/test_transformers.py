@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.reference.networks import images
 from torch import Tensor
 from transformers import (
     AutoModelForImageClassification,
@@ -21,8 +22,6 @@ from transformers import (
 
 from ssfe import JointLogits, enhance, fold
 from ssfe.integrations.transformers import TrainerLoss
-
-from ..reference.networks import images
 
 CONFIGS: dict[str, Any] = {
     "resnet": lambda: ResNetConfig(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from reference.networks import DeepNet
+from tests.reference.networks import DeepNet
 from torch import nn
 
 from ssfe.lab.errors import UserError

@@ -12,7 +12,7 @@ from rich.table import Table
 import ssfe
 from ssfe.cli.parsers import OneLineParser
 from ssfe.cli.tables import wide_console, with_arguments
-from ssfe.discard import Groups, Scheme
+from ssfe.core.transformations.channels import Groups, Scheme
 from ssfe.lab.config import MethodOptions
 from ssfe.lab.cost import Precision, model_cost
 from ssfe.lab.errors import UserError

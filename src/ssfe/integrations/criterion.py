@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ssfe.loss import JointLoss
+from ssfe.core.labels.loss import JointLoss
 
 # timm's, by name, so that timm is not imported for those who have none.
 _SMOOTHED = {"LabelSmoothingCrossEntropy", "SoftTargetCrossEntropy"}

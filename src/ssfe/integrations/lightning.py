@@ -8,8 +8,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from torch import nn
 
-from ssfe.classifier import JointClassifier
-from ssfe.enhance import enhance, joint_classifiers
+from ssfe.core.classifier.joint_classifier import JointClassifier
+from ssfe.core.enhance import enhance, joint_classifiers
 from ssfe.integrations.criterion import joint_criterion
 
 
@@ -18,7 +18,7 @@ class Enhance(pl.Callback):
 
     Works in ``setup``: before ``configure_optimizers``, so that the optimizer gets the joint classifier, and before a
     checkpoint is loaded, so that a resumed run, or ``trainer.test(ckpt_path="best")``, finds the network it saved. In
-    ``training_step`` the network's output is :class:`~ssfe.joint.JointLogits`: for a log of training accuracy take its
+    ``training_step`` the network's output is :class:`~ssfe.JointLogits`: for a log of training accuracy take its
     ``class_logits()``. Ship ``ssfe.fold(module.model)``.
 
     Args:

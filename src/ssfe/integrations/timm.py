@@ -8,11 +8,11 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
-from ssfe.classifier import JointClassifier
-from ssfe.enhance import enhance
+from ssfe.core.classifier.joint_classifier import JointClassifier
+from ssfe.core.enhance import enhance
+from ssfe.core.labels.joint import JointLogits
+from ssfe.core.labels.lazy import LazyJointLogits
 from ssfe.integrations.criterion import joint_criterion
-from ssfe.joint import JointLogits
-from ssfe.lazy import LazyJointLogits
 
 try:
     from timm.task import ClassificationTask

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ssfe.loss import JointLoss
+from ssfe.core.labels.loss import JointLoss
 
 
 class TrainerLoss:
@@ -15,7 +15,7 @@ class TrainerLoss:
     ``TrainingArguments.label_smoothing_factor`` has no effect on a ``compute_loss_func``: set ``label_smoothing`` here.
 
     Args:
-        label_smoothing: see :class:`~ssfe.loss.JointLoss`.
+        label_smoothing: see :class:`~ssfe.JointLoss`.
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -31,7 +31,7 @@ class TrainerLoss:
                 losses of those batches then add up to the mean over all their images.
 
         Raises:
-            ValueError: without labels; see :class:`~ssfe.loss.JointLoss` for others.
+            ValueError: without labels; see :class:`~ssfe.JointLoss` for others.
         """
         if labels is None:
             raise ValueError("the batch has no 'labels': the data collator must give class indices (B,) by that name")

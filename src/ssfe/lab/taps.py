@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ssfe
-from ssfe.alike import all_alike
-from ssfe.enhance import joint_classifier
+from ssfe.core.enhance import joint_classifier
+from ssfe.core.network.stages import stages
+from ssfe.core.network.surgery import find_classifier, find_classifiers
+from ssfe.core.network.trial import evaluating, example_for, run, shapes_at
+from ssfe.core.tap.distinguishable import all_alike
+from ssfe.core.tap.tap import Tap, ancestors
+from ssfe.core.tap.tapped_classifier import TappedClassifier
 from ssfe.lab.errors import UserError
 from ssfe.lab.models import build_model, choose_model
 from ssfe.lab.models.names import check_name, own_size
-from ssfe.surgery import find_classifier, find_classifiers
-from ssfe.tap import Tap, ancestors
-from ssfe.tapped import TappedClassifier
-from ssfe.taps import stages
-from ssfe.trial import evaluating, example_for, run, shapes_at
 
 CLASSES = 1000
 """Of the network, as in ImageNet; the classifier has a part in the cost."""

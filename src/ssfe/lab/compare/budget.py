@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from ssfe.alternation import alternate
+from ssfe.core.timing import alternate
 from ssfe.lab.compare.entries import Entry
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssfe import ChannelDiscard
-from ssfe.joint import at_least_float32
+from ssfe.core.labels.joint import at_least_float32
 from ssfe.lab.methods.base import Method, Readings
 from ssfe.lab.methods.heads import classifier_of, put, swapped
 from ssfe.lab.methods.view_heads import ViewHeads, view_cross_entropy

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from ssfe.core.network.surgery import check_linear, find_classifier, replace_module
 from ssfe.lab.errors import UserError
-from ssfe.surgery import check_linear, find_classifier, replace_module
 
 
 def classifier_of(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:

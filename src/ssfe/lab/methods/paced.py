@@ -5,14 +5,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ssfe.gradients import scaled_gradient
+from ssfe.core.products.scaled_gradient import scaled_gradient
 
 
 class PacedClassifier(nn.Module):
     """The stock classifier, with a factor on the gradients of its parameters and on nothing else.
 
     A control: under SGD the rows of a joint classifier learn more slowly than a plain classifier's, whatever they
-    learn (see ``gradient_scale`` of :class:`~ssfe.classifier.JointClassifier`).
+    learn (see ``gradient_scale`` of :class:`~ssfe.JointClassifier`).
     """
 
     def __init__(self, stock: nn.Linear | nn.Conv2d, gradient_scale: float) -> None:

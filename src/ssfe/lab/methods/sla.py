@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import ssfe
-from ssfe.gradients import scaled_gradient
+from ssfe.core.products.scaled_gradient import scaled_gradient
 from ssfe.lab.methods.base import Method, Readings
 from ssfe.lab.methods.heads import classifier_of, put, rows, swapped, with_rows
 from ssfe.lab.methods.ssfe import FeatureEnhancement, joint_readings
@@ -63,7 +63,7 @@ class LabelAugmentation(Method):
         distill: add the distilled head, taught by the aggregated prediction.
         label_smoothing: on the class half of the joint label.
         gradient_scale: factor on the gradients of the joint rows; 1 is SLA as published. See
-            :class:`~ssfe.classifier.JointClassifier`: a row is asked for by one view in four here too.
+            :class:`~ssfe.JointClassifier`: a row is asked for by one view in four here too.
     """
 
     summary = "SLA: four rotations of each image, joint labels (class, rotation)"

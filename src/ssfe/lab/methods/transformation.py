@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import ssfe
-from ssfe.classifier import Inference
+from ssfe.core.classifier.joint_classifier import Inference
 from ssfe.lab.config import MethodOptions
 
 _MASKS = ("scheme", "groups", "fraction")

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssfe import ChannelDiscard
-from ssfe.joint import at_least_float32
+from ssfe.core.labels.joint import at_least_float32
+from ssfe.core.products.masks import ChannelMasks
 from ssfe.lab.methods.heads import rows, with_rows
-from ssfe.masks import ChannelMasks
 
 
 class ViewHeads(nn.Module):

@@ -1,0 +1,1 @@
+"""Features disturbed deeper in a network than at its classifier's input."""

@@ -1,0 +1,1 @@
+"""What is done to features: channels discarded, regions discarded, quarter turns."""

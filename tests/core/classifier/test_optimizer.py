@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+from tests.reference.networks import DeepNet, TinyNet
+from torch import nn
+
+from ssfe import JointLoss, check_optimizer, enhance, optimizer
+
+
+def test_an_optimizer_built_before_is_told_apart_from_one_built_after() -> None:
+    stock = TinyNet()
+    before = torch.optim.SGD(stock.parameters(), 0.1)
+    model = enhance(stock, distill=True)
+    with pytest.raises(
+        ValueError,
+        match=r"lacks .* fc\.weight, fc\.bias, fc\.distilled\.weight, fc\.distilled\.bias and holds 2 that are no",
+    ):
+        check_optimizer(model, before)
+    check_optimizer(model, torch.optim.SGD(model.parameters(), 0.1))
+
+
+def test_part_of_the_joint_classifier() -> None:
+    model = enhance(DeepNet(), tap="layer1")
+    groups = [p for name, p in model.named_parameters() if name != "fc.bias"]
+    with pytest.raises(ValueError, match=r"\(AdamW\) lacks the joint classifier's fc\.bias\. Build it after"):
+        check_optimizer(model, torch.optim.AdamW(groups))
+    model.fc.bias.requires_grad_(False)
+    check_optimizer(model, torch.optim.AdamW(groups))
+
+
+def test_a_frozen_backbone_and_wrappers_are_fine() -> None:
+    model = enhance(TinyNet())
+    model.stem.requires_grad_(False)
+    own = torch.optim.SGD(model.fc.parameters(), 0.1)
+    check_optimizer(model, own)
+    check_optimizer(nn.DataParallel(model), own)
+    check_optimizer(torch.compile(model), own)
+    with pytest.raises(ValueError, match=r"_orig_mod\.fc\.weight"):
+        check_optimizer(torch.compile(model), torch.optim.SGD(model.stem.parameters(), 0.1))
+
+
+def test_a_network_that_is_not_enhanced() -> None:
+    model = TinyNet()
+    with pytest.raises(ValueError, match=r"TinyNet holds no joint classifier: call ssfe\.enhance"):
+        check_optimizer(model, torch.optim.SGD(model.parameters(), 0.1))
+
+
+@pytest.mark.parametrize("tap", [None, "layer1"])
+def test_a_step_of_an_optimizer_built_before_is_refused(tap: str | None) -> None:
+    stock = DeepNet()
+    before = torch.optim.SGD(stock.parameters(), 0.1)
+    model = enhance(stock, tap=tap)
+    before.step()  # nothing is lost yet
+    JointLoss()(model(torch.randn(4, 3, 8, 8)), torch.arange(4)).backward()
+    weights = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"\(SGD\) lacks the joint classifier's weight and holds that of"):
+        before.step()
+    assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
+    after = torch.optim.SGD(model.parameters(), 0.1)
+    after.step()
+    assert not torch.equal(model.fc.weight, weights["fc.weight"])
+
+
+def test_optimizers_of_other_networks_and_of_parts_are_left_alone() -> None:
+    model, other = enhance(TinyNet()), TinyNet()
+    JointLoss()(model(torch.randn(4, 3, 8, 8)), torch.arange(4)).backward()
+    torch.optim.SGD(other.parameters(), 0.1).step()
+    torch.optim.SGD(model.stem.parameters(), 0.1).step()
+
+
+def test_replaced_parameters_are_forgotten_with_their_owner() -> None:
+    stock = TinyNet()
+    held = stock.fc.weight
+    key = id(held)
+    enhance(stock)
+    assert key in optimizer._replaced
+    del held
+    gc.collect()
+    assert key not in optimizer._replaced
