@@ -28,7 +28,7 @@ class DataOptions:
     limit_test: int | None = None
     """Test on this many images only, class-balanced, the same in every run."""
     batch_size: int = 128
-    """Images per training step. The log counts views apart."""
+    """Images per training step. The log also reports views per second."""
     workers: int | None = None
     """Processes that load images. Default: none for images held in memory, else one per core, up to 8."""
 
@@ -100,10 +100,10 @@ class MethodOptions:
     """The reading that is folded into the shipped model. Default: aggregated; single at a deeper tap, where aggregated
     does not fold."""
     distill: bool = False
-    """Train a plain head beside, taught by the aggregated prediction (inference distilled needs it)."""
+    """Also train a plain head, distilled from the aggregated prediction (inference distilled needs it)."""
     gradient_scale: float = 1.0
-    """Factor on the gradients of the classifier's rows. Under sgd, the number of views gives joint rows the pace of a
-    plain classifier's, and its inverse gives a plain classifier theirs."""
+    """Factor on the gradients of the classifier's rows. Under sgd, M makes joint rows learn as fast as a plain
+    classifier, and 1/M makes a plain classifier learn as slowly as joint rows."""
 
 
 @dataclass(frozen=True)

@@ -98,15 +98,15 @@ def checkpointed() -> nn.Module:
             "spare",
             None,
             ValueError,
-            r"'spare' \(Conv2d\) of Skips cannot be: the network's forward does not call",
+            r"'spare' \(Conv2d\) of Skips does not work: the network's forward does not call",
         ),
-        (Twice, "layer1", None, ValueError, r"'layer1' .* of Twice cannot be: the network calls it 2 times"),
+        (Twice, "layer1", None, ValueError, r"'layer1' .* of Twice does not work: the network calls it 2 times"),
         (
             Lists,
             "split",
             None,
             ValueError,
-            r"'split' \(Split\) of Lists cannot be: it returns a list of 2, not one tens",
+            r"'split' \(Split\) of Lists does not work: it returns a list of 2, not one tens",
         ),
         (
             DeepNet,
@@ -118,7 +118,7 @@ def checkpointed() -> nn.Module:
         (Pairs, "layer1", None, ValueError, "1 rows for 2 images|does not hold"),
         (compiled_part, "layer1.0", None, TypeError, "'layer1' is compiled already, .* tap 'layer1.0': enhance first"),
         (compiled_child, "layer1", None, TypeError, "'layer1' is compiled already"),
-        (checkpointed, "layer3", None, ValueError, "'layer3' .* of ResNet cannot be: .*gradient checkpointing"),
+        (checkpointed, "layer3", None, ValueError, "'layer3' .* of ResNet does not work: .*gradient checkpointing"),
         (DeepNet, "layer1", ChannelDiscard(11), ValueError, "tap 'layer1': transforms=11 is more than the 10 channels"),
         (ChannelsLastNet, "vector", RegionDiscard(), ValueError, r"tap 'vector': RegionDiscard needs .*\(B, 10\)"),
         (ChannelsLastNet, "tokens", QuarterTurns(), ValueError, r"tap 'tokens': QuarterTurns needs .*\(B, 16, 10\)"),
@@ -146,7 +146,7 @@ def test_refused_at_once(make: Any, tap: Any, transform: Any, error: type[Except
 @pytest.mark.parametrize(
     ("name", "tap", "message"),
     [
-        ("hrnet_w18_small", "stage4", r"'stage4' \(SequentialList\) of HighResolutionNet cannot be: .*a list of 4"),
+        ("hrnet_w18_small", "stage4", r"'stage4' \(SequentialList\) of HighResolutionNet does not work: .*a list of 4"),
         (
             "xception41",
             "blocks.11.stack.act3",

@@ -23,20 +23,20 @@ OUTSIDE = (
 
 
 class NetworkCall:
-    """One forward of the network under way: what its classifiers, most often one, have in common in it."""
+    """A forward pass of the network under way: what its classifiers (mostly one) share during it."""
 
     open = False
     sharded = False
     shared = False
-    """By several classifiers."""
+    """Several classifiers share this call."""
     rows = -1
-    """Of the classifier's output, the largest if it is called more than once: views * B [+ B]; -1 before."""
+    """Rows of the classifier's output, views * B [+ B]; the largest if it is called more than once; -1 before."""
     sampled: Tensor | None = None
     features: Tensor | None = None
-    """What stands for the logits of the next, in the network."""
+    """The tensor that the classifier returned in place of lazily computed logits."""
     lazy: LazyJointLogits | None = None
     version = 0
-    """Of the features' memory, which an operation in place would raise."""
+    """Version counter of ``features``, which an operation in place would raise."""
 
     def begin(self, sharded: bool) -> None:
         """The forward begins."""

@@ -13,8 +13,8 @@ from ssfe.core.labels.joint import JointLogits, at_least_float32, joint_cross_en
 from ssfe.core.labels.lazy import LazyJointLogits
 
 _PLAIN_AT_FIRST, _PLAIN_LATER = 4, 100
-"""Calls with class logits in a row that are one too many: auxiliary logits may come first, and an attack's steps in
-evaluation mode in between."""
+"""Consecutive calls with plain class logits after which to warn: a few at the start (auxiliary logits may come first),
+many later (an attack's steps in evaluation mode)."""
 
 _SUM_TOLERANCE = 0.05
 """How far from 1 the probabilities of an image may add up: far above the rounding of smoothed labels in bfloat16."""

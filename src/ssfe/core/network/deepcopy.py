@@ -19,8 +19,8 @@ def detached(network: nn.Module) -> dict[int, Tensor]:
 
 
 def check_forwards(network: nn.Module, copied: nn.Module) -> None:
-    """Check that no function stands in the place of a ``forward`` and calls the network that was copied: its copy would
-    do the same.
+    """Check that no module's ``forward`` was replaced by a closure over the original network: the copy's would still
+    call the original.
 
     Raises:
         ValueError: naming the module.

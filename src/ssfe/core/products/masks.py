@@ -97,5 +97,5 @@ class ChannelMasks(nn.Module):
 
 
 def _launched(features: Tensor) -> bool:
-    """Whether Python launches what is done with them. What is compiled it does not, and that may be for any size."""
+    """Whether kernels are launched one by one, on an accelerator. Compiled code does not, and serves any size."""
     return features.device.type != "cpu" and not torch.compiler.is_compiling()

@@ -55,10 +55,10 @@ def view_products(
 def launches_pay(plan: AtomPlan, rows: int, outputs: int, *, half: bool) -> bool:
     """Whether the many launches of partial products pay on an accelerator, for (rows, C) features.
 
-    A step of a small network is spent on launching there. One product of all masked copies takes two launches, and is
-    preferred until its arithmetic is seen, which in half precision, and against partials that have to be gathered or
-    summed, is later; or until the copies, which are kept for the backward pass, are many. Where the lines lie is a
-    guess from few measurements (docs/cost.md).
+    A step of a small network is spent on launching there. One product of all masked copies takes two launches. It is
+    used until its arithmetic takes noticeable time (a threshold that is higher in half precision, and where partials
+    would have to be gathered or summed), or until the copies, which are kept for the backward pass, are many. The
+    thresholds are guesses from few measurements (docs/cost.md).
     """
     copies = len(plan.keep) * rows * sum(plan.widths)
     visible = _VISIBLE * (8 if half else 1) * (8 if plan.order is not None or plan.combination == "sums" else 1)

@@ -90,7 +90,7 @@ def _joint_classifier(
     shape = shapes[tap]
     if isinstance(shape, str):
         raise ValueError(
-            f"the tap {tap!r} ({type(module).__name__}) of {type(network).__name__} cannot be: {shape}"
+            f"the tap {tap!r} ({type(module).__name__}) of {type(network).__name__} does not work: {shape}"
             f"{_stages(network, tap, images)}"
         )
     if list(shapes) != [tap, name]:

@@ -12,7 +12,7 @@ from ssfe.core.tap.tap import Tap
 
 
 def all_alike(network: nn.Module, stock: nn.Module, tap: Tap, images: Tensor) -> bool:
-    """Whether the classifier gets the same features of all views, but for rounding. It computes: never on meta.
+    """Whether the classifier gets the same features of all views, up to rounding. Needs real arithmetic: False on meta.
 
     Args:
         network: in evaluation mode; left as it is.

@@ -14,7 +14,7 @@ from ssfe.core.transformations.base import FeatureShape, Transformation
 Plan = Literal["off", "first", "sampled", "all"]
 
 _WATCHED = 32
-"""Forward passes whose drawn views are looked at: a checkpoint that draws them anew does so from the start."""
+"""Forward passes whose drawn views are remembered: a checkpoint that redraws them does so from the first pass on."""
 
 
 def find_tap(network: nn.Module, name: str) -> nn.Module:

@@ -134,8 +134,8 @@ def _failed(
     earlier: Sequence[dict[str, str]],
     ratios: Ratios,
 ) -> list[dict[str, str]]:
-    """The cells that failed now, and those that failed in an earlier call and were not run again; of these not the ones
-    whose method fits no network here, so that no step of it could be timed: it was a mistake, and mended.
+    """The cells that failed now, and those that failed in an earlier call and were not run again: except failures of
+    methods that fit none of the networks (no step of theirs was timed), mistakes that have been corrected since.
     """
     settled = {cell.name for cell in cells} | {cell_name(r["model"], r["label"], r["seed"]) for r in results}
     fitting = {label for measured in ratios.values() for label in measured}

@@ -31,7 +31,7 @@ class Start:
     """Where the first weights come from.
 
     Attributes:
-        options: of the run, with what an earlier run says of its network and image size, where they do not.
+        options: of the run; network and image size are filled in from the earlier run where unset.
         weights: None for fresh weights and timm's, and where a checkpoint has the run's own.
         source: where they are, for messages.
         digest: of their file.

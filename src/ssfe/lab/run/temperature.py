@@ -20,7 +20,7 @@ from ssfe.lab.run.metrics import CALIBRATION_BINS, CalibrationError, NegativeLog
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 _LARGEST = 20.0
-"""And the inverse of the smallest."""
+"""The largest temperature; the smallest is its inverse."""
 _VALUES = 2**25
 """Logits that are kept for the fit, at most: 128 MiB, 33,000 images of 1,000 classes."""
 
