@@ -167,7 +167,8 @@ def test_a_page_without_its_markers_is_left_alone() -> None:
 def test_the_commands_are_commands(study: evidence.Study) -> None:
     from ssfe.cli.arguments import normalise
     from ssfe.cli.compare import compare_parser
-    from ssfe.cli.parsers import switches, train_parser
+    from ssfe.cli.parsers import switches
+    from ssfe.cli.train import train_parser
     from ssfe.lab.compare.entries import read_entries
 
     parser = compare_parser()

@@ -163,7 +163,7 @@ def test_what_the_system_refuses_is_one_line(error: OSError, monkeypatch: pytest
     def refuse(*arguments: object, **options: object) -> None:
         raise error
 
-    monkeypatch.setattr("ssfe.cli.commands.evaluate", refuse)
+    monkeypatch.setattr("ssfe.cli.evaluate.evaluate", refuse)
     said = "Permission denied: /some/file" if error.filename else "strange"
     assert complaint("evaluate", "run") == f"ssfe: {said}"
     monkeypatch.setattr("ssfe.lab.run.train.fit", refuse)

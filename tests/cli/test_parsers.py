@@ -8,17 +8,19 @@ import pytest
 import yaml
 from command import complaint, succeed
 
-from ssfe.cli.compare import compare_parser
-from ssfe.cli.export import export_parser
-from ssfe.cli.parsers import PARSERS, OneLineParser, switches, train_parser
+from ssfe.cli.commands import SUBCOMMANDS
+from ssfe.cli.evaluate import evaluate_parser
+from ssfe.cli.parsers import OneLineParser, switches
+from ssfe.cli.predict import predict_parser
+from ssfe.cli.train import train_parser
 from ssfe.lab.config import GROUPS, TrainOptions
 from ssfe.lab.errors import UserError
 
 
-@pytest.mark.parametrize("name", [*PARSERS, "compare", "export"])
+@pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_help_explains_every_option(name: str) -> None:
     shown = " ".join(succeed(name, "--help").out.split()).lower()
-    for action in {**PARSERS, "compare": compare_parser, "export": export_parser}[name]()._actions:
+    for action in SUBCOMMANDS[name][0]()._actions:
         if action.help == "==SUPPRESS==":
             continue
         explained = re.sub(r"\(.*", "", str(action.help or "")).strip()
@@ -54,8 +56,8 @@ def test_switches_are_the_boolean_options() -> None:
         "flip",
         "identity",
     }
-    assert switches(PARSERS["evaluate"]()) == {"json"}
-    assert switches(PARSERS["predict"]()) == set()
+    assert switches(evaluate_parser()) == {"json"}
+    assert switches(predict_parser()) == set()
 
 
 def test_the_printed_configuration_is_taken_back(tmp_path: Path) -> None:

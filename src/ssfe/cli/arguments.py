@@ -46,6 +46,11 @@ def normalise(arguments: list[str], switches: Collection[str], positional: str |
     return [*options, *(f"--{positional}={argument}" for argument in bare)]
 
 
+def values(arguments: list[str], name: str) -> list[str]:
+    """What is given for the option ``--name`` among normalised arguments, in their order."""
+    return [argument.partition("=")[2] for argument in arguments if argument.startswith(f"--{name}=")]
+
+
 def _option(text: str, rest: list[str], switches: Collection[str]) -> str:
     """The option ``--text`` with its value, which is taken from ``rest`` where it is an argument of its own."""
     name, equals, value = text.partition("=")

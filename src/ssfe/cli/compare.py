@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 from rich.table import Table
 
-from ssfe.cli.parsers import OneLineParser
-from ssfe.cli.report import report
-from ssfe.cli.tables import wide_console
+from ssfe.cli.parsers import OneLineParser, add_training_options
+from ssfe.cli.report import report_finished
+from ssfe.cli.tables import say, wide_console
 from ssfe.lab.compare.compare import Comparison, compare
 from ssfe.lab.compare.markdown import HEADER, table_cells, uneven_seeds
 from ssfe.lab.compare.runner import ComparisonStopped
-from ssfe.lab.config import GROUPS, TrainOptions
+from ssfe.lab.config import TrainOptions
 
 _SHOWN = 7  # The rest, and readings that are not shipped, stand in results.md: a terminal is 80 columns wide.
 
@@ -45,13 +44,11 @@ def compare_parser() -> ArgumentParser:
     parser.add_argument(
         "--output", type=Path, default=Path("comparison"), help="The comparison's folder; one that is there continues."
     )
-    parser.add_class_arguments(TrainOptions, skip={*GROUPS, "model", "method"})
-    for group in GROUPS.values():
-        parser.add_class_arguments(group)
+    add_training_options(parser, without=("model", "method"))
     return parser
 
 
-def run_compare(parsed: dict[str, Any], say: Callable[[str], None]) -> int:
+def run_compare(parsed: dict[str, Any]) -> int:
     """Run a comparison; the exit status is 1 if a cell failed."""
     try:
         comparison = compare(
@@ -74,7 +71,7 @@ def run_compare(parsed: dict[str, Any], say: Callable[[str], None]) -> int:
         if note := uneven_seeds([row for row in comparison.rows if row.model == model]):
             console.print(note)
     console.print(f"{comparison.folder / 'results.md'}, {comparison.folder / 'results.json'}", soft_wrap=True)
-    report(comparison.folder, say)
+    report_finished(comparison.folder)
     for failure in comparison.failures:
         print(f"ssfe: {failure.cell.name} failed: {failure.reason}", file=sys.stderr)
     return 1 if comparison.failures else 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
 from ssfe.cli.parsers import OneLineParser
+from ssfe.cli.tables import say
 from ssfe.lab.export.export import Exported, export
 from ssfe.lab.run.folder import RunFolder
 
@@ -44,7 +44,7 @@ def export_parser() -> ArgumentParser:
     return parser
 
 
-def run_export(parsed: dict[str, Any], say: Callable[[str], None]) -> int:
+def run_export(parsed: dict[str, Any]) -> int:
     """Export, and say what was written and what it was checked against."""
     batch = parsed["batch"]
     exported = export(

@@ -1,11 +1,10 @@
-"""The parsers of the subcommands, made from the typed dataclasses of the lab."""
+"""Parsers whose complaints are one line."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Collection
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from jsonargparse import ArgumentParser, set_parsing_settings
@@ -14,11 +13,6 @@ from ssfe.lab.config import GROUPS, TrainOptions
 from ssfe.lab.errors import UserError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
-
-TRAIN_USAGE = (
-    "ssfe train [DATA] [--model NAME] [--method ssfe|plain] [--epochs N] [--seed S] [--output DIR] [OPTION ...]"
-)
-
 
 _OTHER_WORDS = {"device": "accelerator", "learning_rate": "lr", "arch": "model", "dataset": "data", "amp": "precision"}
 """What options are called elsewhere, and here."""
@@ -78,67 +72,8 @@ def _plain(message: str) -> str:
     return f"{union[1]}Expected one of {union[2]}. Got value: {union[3]}" if union else line
 
 
-def train_parser() -> ArgumentParser:
-    """``ssfe train``."""
-    parser = OneLineParser(
-        prog="ssfe train", usage=TRAIN_USAGE, description="Train a classifier and ship a stock network."
-    )
-    parser.add_argument("--config", action="config", help="YAML file of options, such as a run's config.yaml.")
-    parser.add_argument("--output", type=Path | None, help="The run folder to make. Default: a new one under runs/.")
-    parser.add_argument("--resume", type=Path | None, help="Continue the interrupted run in this folder.")
-    parser.add_class_arguments(TrainOptions, skip=set(GROUPS))
-    for group in GROUPS.values():
-        parser.add_class_arguments(group)
-    return parser
-
-
-def evaluate_parser() -> ArgumentParser:
-    """``ssfe evaluate``."""
-    parser = OneLineParser(
-        prog="ssfe evaluate",
-        usage="ssfe evaluate RUN [DATA] [OPTION ...]",
-        description="Measure a run's shipped model.",
-    )
-    parser.add_argument("run", type=Path, metavar="RUN", help="A run folder.")
-    parser.add_argument("data", type=str | None, nargs="?", metavar="DATA", help="Default: the run's own test images.")
-    parser.add_argument("--data_dir", type=Path | None, help="As for ssfe train.")
-    parser.add_argument("--limit_test", type=int | None, help="Evaluate on this many images only.")
-    parser.add_argument("--json", type=bool, default=False, help="Print JSON instead of a table.")
-    parser.add_argument("--batch_size", type=int | None, help="Images at a time. Default: as when it was trained.")
-    _machine_arguments(parser)
-    return parser
-
-
-def predict_parser() -> ArgumentParser:
-    """``ssfe predict``."""
-    parser = OneLineParser(
-        prog="ssfe predict",
-        usage="ssfe predict RUN FILES_OR_FOLDERS ... [OPTION ...]",
-        description="Classify images with a run's shipped model.",
-    )
-    parser.add_argument("run", type=Path, metavar="RUN", help="A run folder.")
-    parser.add_argument("images", type=Path, nargs="+", metavar="FILES_OR_FOLDERS", help="Images, or folders of them.")
-    parser.add_argument("--format", type=Literal["csv", "jsonl"], default="csv", help="CSV or JSON lines.")
-    parser.add_argument("--top", type=int | None, help="Give the probabilities of this many classes only.")
-    parser.add_argument("--output", type=Path | None, help="The file to write. Default: the terminal.")
-    parser.add_argument("--batch_size", type=int, default=128, help="Images at a time.")
-    _machine_arguments(parser)
-    return parser
-
-
-def report_parser() -> ArgumentParser:
-    """``ssfe report``."""
-    parser = OneLineParser(
-        prog="ssfe report",
-        usage="ssfe report FOLDER [--output FILE]",
-        description="Show a run or a comparison as one HTML file.",
-    )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="The folder of a run, or of a comparison.")
-    parser.add_argument("--output", type=Path | None, help="The file to write. Default: report.html in the folder.")
-    return parser
-
-
-def _machine_arguments(parser: ArgumentParser) -> None:
+def add_machine_arguments(parser: ArgumentParser) -> None:
+    """``--workers`` and ``--accelerator``."""
     parser.add_argument(
         "--workers", type=int | None, help="Processes that load images. Default: one per core, up to 8."
     )
@@ -151,9 +86,8 @@ def switches(parser: ArgumentParser) -> set[str]:
     return {name for name, kind in kinds if kind in (bool, bool | None)}
 
 
-PARSERS: dict[str, Callable[[], ArgumentParser]] = {
-    "train": train_parser,
-    "evaluate": evaluate_parser,
-    "predict": predict_parser,
-    "report": report_parser,
-}
+def add_training_options(parser: ArgumentParser, without: Collection[str] = ()) -> None:
+    """Every option of a training run, in groups."""
+    parser.add_class_arguments(TrainOptions, skip={*GROUPS, *without})
+    for group in GROUPS.values():
+        parser.add_class_arguments(group)

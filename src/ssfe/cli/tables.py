@@ -18,6 +18,11 @@ def with_arguments(model: str, arguments: dict[str, Any]) -> str:
     return f"{model} {json.dumps(arguments)}" if arguments else model
 
 
+def say(line: str) -> None:
+    """A line of what goes on."""
+    Console(highlight=False).print(line, markup=False, soft_wrap=True)
+
+
 def wide_console() -> Console:
     """For tables: on a terminal narrower than 80 columns lines wrap, and no column is lost."""
     console = Console(highlight=False, markup=False)  # names may have brackets

@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from ssfe.core.classifier.joint_classifier import Inference, Views
+from ssfe.core.transformations.channels import Groups, Scheme
+
 MethodName = Literal["ssfe", "plain", "discard", "multitask", "dropout", "sla", "ssfe+sla"]
 
 
@@ -80,9 +83,9 @@ class MethodOptions:
     transforms: int | None = None
     """M: how many transformations of the features, the views, the network learns to tell apart. Default: 4; for regions
     5, a grid of 2 x 2 and the identity view."""
-    scheme: Literal["drop_group", "keep_group", "drop_fraction"] = "drop_group"
+    scheme: Scheme = "drop_group"
     """What a view discards: one channel group, all groups but one, or a random share of the channels."""
-    groups: Literal["contiguous", "interleaved", "random"] = "contiguous"
+    groups: Groups = "contiguous"
     """How channels are dealt into groups."""
     fraction: float = 0.5
     """Share of channels that a view of scheme drop_fraction discards."""
@@ -94,9 +97,9 @@ class MethodOptions:
     transformation: Literal["channels", "regions", "turns"] = "channels"
     """What a view disturbs: it lacks channels, lacks one of a grid of regions, or is turned by quarters. Turns need a
     tap that gives square maps."""
-    views: Literal["all", "sampled"] = "all"
+    views: Views = "all"
     """Train on all M views of an image in each step, or on one drawn at random."""
-    inference: Literal["aggregated", "single", "distilled"] | None = None
+    inference: Inference | None = None
     """The reading that is folded into the shipped model. Default: aggregated; single at a deeper tap, where aggregated
     does not fold."""
     distill: bool = False

@@ -7,7 +7,9 @@ from typing import Any, Literal
 import torch
 
 import ssfe
+from ssfe.lab.config import MethodOptions
 from ssfe.lab.errors import UserError
+from ssfe.lab.methods.transformation import make_transformation
 from ssfe.lab.models import build_model, choose_model
 from ssfe.lab.models.build import first_line
 from ssfe.lab.models.names import check_name, own_size
@@ -20,14 +22,12 @@ _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 def model_cost(
     model: str | None,
+    options: MethodOptions,
     *,
     model_args: dict[str, Any],
     image_size: int | None,
     batch: int,
     classes: int,
-    transform: ssfe.Transformation,
-    views: Literal["all", "sampled"],
-    tap: str | None,
     rounds: int,
     precision: Precision,
     accelerator: str,
@@ -53,7 +53,14 @@ def model_cost(
     network = build_model(spec, image_size).to(device)
     images = torch.randn(batch, 3, image_size, image_size, device=device)
     try:
-        return ssfe.cost(network, images, transform, tap=tap, views=views, autocast=_DTYPES[precision], rounds=rounds)
+        transform = make_transformation(options)
+        return ssfe.cost(
+            *(network, images, transform),
+            tap=options.tap,
+            views=options.views,
+            autocast=_DTYPES[precision],
+            rounds=rounds,
+        )
     except (ValueError, TypeError) as error:
         raise UserError(first_line(error)) from error
     except RuntimeError as error:

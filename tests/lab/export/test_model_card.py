@@ -12,7 +12,8 @@ import yaml
 from command import read_json
 
 from ssfe.cli.arguments import normalise
-from ssfe.cli.parsers import switches, train_parser
+from ssfe.cli.parsers import switches
+from ssfe.cli.train import train_parser
 from ssfe.lab.config import AugmentOptions, DataOptions, TrainOptions
 from ssfe.lab.export.model_card import model_card, public_name, training_command
 
