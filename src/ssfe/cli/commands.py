@@ -23,7 +23,7 @@ from ssfe.cli.report import report_parser, run_report
 from ssfe.cli.taps import run_taps, taps_parser
 from ssfe.cli.train import run_train, train_parser, with_own_config
 from ssfe.lab.errors import UserError, said_of_files
-from ssfe.lab.run.folder import read_yaml
+from ssfe.lab.files import read_yaml
 
 _LONGEST = 600
 """Characters of an error message."""

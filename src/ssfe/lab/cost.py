@@ -8,10 +8,9 @@ import torch
 
 import ssfe
 from ssfe.lab.config import MethodOptions
-from ssfe.lab.errors import UserError
+from ssfe.lab.errors import UserError, first_line
 from ssfe.lab.methods.transformation import make_transformation
 from ssfe.lab.models import build_model, choose_model
-from ssfe.lab.models.build import first_line
 from ssfe.lab.models.names import check_name, own_size
 from ssfe.lab.training.device import find_device
 

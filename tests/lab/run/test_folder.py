@@ -7,7 +7,7 @@ import pytest
 
 from ssfe.lab.config import DataOptions, EngineOptions, TrainOptions
 from ssfe.lab.errors import UserError
-from ssfe.lab.run.folder import RunFolder, new_run_folder, read_yaml, write_json, write_whole
+from ssfe.lab.run.folder import RunFolder, new_run_folder
 
 
 def test_options_go_to_the_file_and_back(tmp_path: Path) -> None:
@@ -22,20 +22,6 @@ def test_options_go_to_the_file_and_back(tmp_path: Path) -> None:
     read = RunFolder(tmp_path).read_options()
     assert read.to_flat() == options.to_flat()
     assert "küche" in (tmp_path / "config.yaml").read_text(encoding="utf-8")
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "result.json"
-    write_json(path, {"a": 1})
-
-    def fail(unfinished: Path) -> None:
-        unfinished.write_text("half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(path, fail)
-    assert list(tmp_path.iterdir()) == [path]
-    assert path.read_text() == '{\n  "a": 1\n}\n'
 
 
 def test_a_new_folder_takes_the_next_free_name(tmp_path: Path) -> None:
@@ -58,19 +44,3 @@ def test_an_empty_folder_will_do(tmp_path: Path) -> None:
     RunFolder(tmp_path / "a" / "b").create()
     with pytest.raises(UserError, match="is not empty"):
         RunFolder(tmp_path / "a").create()
-
-
-def test_reading_yaml(tmp_path: Path) -> None:
-    path = tmp_path / "c.yaml"
-    path.write_text("a: 1\nb: !!python/object/apply:os.getpid []\n")
-    with pytest.raises(UserError, match="not YAML"):
-        read_yaml(path)
-    path.write_text("a: 1\n")
-    assert read_yaml(path) == {"a": 1}
-
-
-def test_files_have_the_permissions_of_any_new_file(tmp_path: Path) -> None:
-    """safetensors makes files for their owner alone."""
-    (tmp_path / "usual").touch()
-    write_whole(tmp_path / "whole", lambda path: path.touch(mode=0o600))
-    assert (tmp_path / "whole").stat().st_mode == (tmp_path / "usual").stat().st_mode

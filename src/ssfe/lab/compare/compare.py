@@ -18,9 +18,9 @@ from ssfe.lab.compare.runner import Failure, run_cells
 from ssfe.lab.compare.summary import BASELINE, Row, Run, summarise
 from ssfe.lab.config import MethodOptions, TrainOptions
 from ssfe.lab.errors import UserError
+from ssfe.lab.files import read_yaml, write_json, write_whole
 from ssfe.lab.methods import make_method, method_options
 from ssfe.lab.models.names import check_name
-from ssfe.lab.run.folder import read_yaml, write_json, write_whole
 from ssfe.lab.run.options import FREE, differs
 from ssfe.lab.run.train import prepare
 

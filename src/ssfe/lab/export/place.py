@@ -12,7 +12,7 @@ import safetensors
 
 from ssfe.lab.errors import UserError
 from ssfe.lab.export.shipment import MARK
-from ssfe.lab.run.folder import give_usual_mode
+from ssfe.lab.files import give_usual_mode
 
 
 def check_free(path: Path, *, folder: bool) -> None:

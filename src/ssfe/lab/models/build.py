@@ -11,7 +11,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from ssfe.lab.errors import UserError
+from ssfe.lab.errors import UserError, first_line
 from ssfe.lab.models.names import check_name
 from ssfe.lab.models.spec import ModelSpec
 from ssfe.lab.models.stem_surgery import config
@@ -21,11 +21,6 @@ SIZES = (32, 48, 64, 96, 128, 160, 192, 224, 256, 384)
 
 IMPLIED = ("base", "num_classes", "in_chans")
 """Arguments that go without saying in a message."""
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, or its type where it has none."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def label(spec: ModelSpec) -> str:

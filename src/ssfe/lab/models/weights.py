@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from ssfe.lab.errors import UserError
+from ssfe.lab.errors import UserError, first_line
 from ssfe.lab.models.stem_surgery import config
 
 Weights = Mapping[str, Tensor]
@@ -32,8 +32,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         tensors = _tensors(timm.models.load_state_dict(str(path), weights_only=True))
     except Exception as error:  # whatever zip, unpickler, safetensors and key lookups make of other bytes
-        reason = str(error).strip().partition("\n")[0][:150] or type(error).__name__
-        raise UserError(f"{path} is no file of weights ({reason}): {mend}") from error
+        raise UserError(f"{path} is no file of weights ({first_line(error)}): {mend}") from error
     if not tensors:
         raise UserError(f"{path} holds no weights: {mend}")
     bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
+from ssfe.lab.files import read_json
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.predictions import COLUMNS
 from ssfe.lab.training.epoch_log import read_metrics
@@ -95,7 +96,7 @@ def read_record(folder: Path) -> RunRecord | ComparisonRecord:
     if not folder.is_dir():
         raise UserError(f"no such folder: {folder}; give the --output folder of ssfe train or ssfe compare")
     if (folder / "results.json").exists():
-        content = _read_json(folder / "results.json", "run the same ssfe compare again")
+        content = read_json(folder / "results.json", "run the same ssfe compare again")
         try:
             cells = [_record(RunFolder(folder / cell["folder"]), cell, cell["label"]) for cell in content["cells"]]
         except (KeyError, TypeError) as error:
@@ -104,7 +105,7 @@ def read_record(folder: Path) -> RunRecord | ComparisonRecord:
             )
         return ComparisonRecord(folder, content, cells)
     if run.result.exists():
-        result = _read_json(run.result, f"remove it and ssfe train --resume {folder} writes it anew")
+        result = run.read_result()
         if not {"method", "model", "test", "seed"} <= set(result):
             raise UserError(f"{run.result} is no result of a run: give the --output folder of ssfe train")
         return _record(run, result, result["method"])
@@ -116,16 +117,6 @@ def read_record(folder: Path) -> RunRecord | ComparisonRecord:
         f"{folder} holds neither a run (result.json) nor a comparison (results.json): give the --output folder of "
         "ssfe train or ssfe compare"
     )
-
-
-def _read_json(path: Path, mend: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged: {mend}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: {mend}")
-    return content
 
 
 def _record(folder: RunFolder, result: dict[str, Any], label: str) -> RunRecord:

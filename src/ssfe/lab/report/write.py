@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssfe.lab.errors import UserError
+from ssfe.lab.files import write_whole
 from ssfe.lab.report.collect import ComparisonRecord, read_record
 from ssfe.lab.report.comparison import comparison_page
 from ssfe.lab.report.render import render
 from ssfe.lab.report.single import run_page
-from ssfe.lab.run.folder import write_whole
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:

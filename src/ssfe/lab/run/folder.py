@@ -13,9 +13,6 @@ checkpoints/       last.ckpt, from which --resume continues; images.json, what i
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ import yaml
 
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
+from ssfe.lab.files import read_json, read_yaml, write_json, write_whole
 
 
 @dataclass(frozen=True)
@@ -127,13 +125,7 @@ class RunFolder:
         Raises:
             UserError: if it is damaged.
         """
-        try:
-            result: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(
-                f"{self.result} is damaged: remove it, and ssfe train --resume {self.path} writes it anew"
-            ) from error
-        return result
+        return read_json(self.result, f"remove it, and ssfe train --resume {self.path} writes it anew")
 
 
 def new_run_folder(options: TrainOptions, root: Path = Path("runs")) -> RunFolder:
@@ -152,48 +144,3 @@ def new_run_folder(options: TrainOptions, root: Path = Path("runs")) -> RunFolde
             pass
         return RunFolder(path)
     raise UserError(f"{root} is full of runs called {name}: choose a folder, --output")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The options in a YAML file.
-
-    Raises:
-        UserError: if there is no such file, or it is not a mapping in YAML.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the config file {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a config file: it is no text; give a YAML file of options") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1}: {getattr(error, 'problem', '')})" if mark else ""
-        raise UserError(f"{path} is not a config file: it is not YAML{where}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a config file: it has no lines of the form option: value")
-    return content
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """A readable JSON file, replaced as a whole."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file beside ``path`` and put it in its place: a full disk never leaves half a file."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        write(unfinished)
-        give_usual_mode(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def give_usual_mode(path: Path) -> None:
-    """The permissions of any new file: safetensors makes files that their owner alone may read."""
-    mask = os.umask(0)  # it cannot be read otherwise
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)

@@ -13,9 +13,10 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from ssfe.lab.data import Preprocessing
-from ssfe.lab.errors import UserError
+from ssfe.lab.errors import UserError, first_line
+from ssfe.lab.files import write_json, write_whole
 from ssfe.lab.models import ModelSpec
-from ssfe.lab.run.folder import RunFolder, write_json, write_whole
+from ssfe.lab.run.folder import RunFolder
 
 # What damaged files make json, timm and safetensors raise.
 _UNREADABLE = (
@@ -155,7 +156,6 @@ def _exported(file: Path) -> dict[str, Any] | None:
 
 
 def _damaged(folder: RunFolder, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
     return UserError(
-        f"the model in {folder.path} cannot be read ({reason}): model.json or model.safetensors is damaged"
+        f"the model in {folder.path} cannot be read ({first_line(error)}): model.json or model.safetensors is damaged"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ssfe.lab.run.folder import write_whole
+from ssfe.lab.files import write_whole
 
 COLUMNS = ("index", "label", "predicted", "confidence")
 

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from ssfe.lab.data import DataSplits
-from ssfe.lab.errors import UserError
-from ssfe.lab.run.folder import RunFolder, write_json
+from ssfe.lab.errors import UserError, first_line
+from ssfe.lab.files import write_json
+from ssfe.lab.run.folder import RunFolder
 
 
 def write_images(folder: RunFolder, splits: DataSplits) -> None:
@@ -69,8 +70,7 @@ def check_checkpoint(path: Path, network: nn.Module) -> None:
         stored = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         shapes = {name.removeprefix("network."): tensor.shape for name, tensor in stored.items()}
     except Exception as error:  # whatever zip, unpickler and key lookups make of damaged bytes
-        reason = str(error).strip().partition("\n")[0][:150] or type(error).__name__
-        raise UserError(f"the checkpoint {path} is damaged ({reason}): {mend}") from error
+        raise UserError(f"the checkpoint {path} is damaged ({first_line(error)}): {mend}") from error
     if shapes != {name: tensor.shape for name, tensor in network.state_dict().items()}:
         raise UserError(f"the checkpoint {path} is of another network than config.yaml says: {mend}")
 

@@ -15,11 +15,12 @@ from torch import nn
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.data import DataSplits, Preprocessing
 from ssfe.lab.errors import UserError
+from ssfe.lab.files import write_json
 from ssfe.lab.models import ModelSpec, build_model
 from ssfe.lab.models.create import default_model
 from ssfe.lab.models.stem_surgery import config
 from ssfe.lab.models.weights import Weights, image_channels, load_weights, read_weights
-from ssfe.lab.run.folder import RunFolder, write_json
+from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.model_file import ModelCard, find_card
 from ssfe.lab.run.options import named
 

@@ -7,7 +7,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from ssfe.lab.config import EngineOptions
-from ssfe.lab.errors import UserError
+from ssfe.lab.errors import UserError, first_line
 from ssfe.lab.training.quiet import SILENT, quiet_lightning
 
 
@@ -22,7 +22,7 @@ def find_device(accelerator: str) -> torch.device:
         device: torch.device = pl.Trainer(accelerator=accelerator, devices=1, **SILENT).strategy.root_device
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise UserError(
-            f"accelerator={accelerator} cannot be used here ({str(error).splitlines()[0]}): try auto or cpu"
+            f"accelerator={accelerator} cannot be used here ({first_line(error)}): try auto or cpu"
         ) from error
     return device
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import lightning.pytorch as pl
 import torch
 
 from ssfe.lab.errors import Diverged
+from ssfe.lab.files import write_whole
 from ssfe.lab.training.loader import TrainLoader
 from ssfe.lab.training.module import Classification
 
@@ -65,12 +66,7 @@ class EpochLog(pl.Callback):
         pl_module.training_tally.restore(self._sums)
         self._resumed_at = time.perf_counter()
         rows = [row for row in read_metrics(self.path) if int(row["epoch"]) <= trainer.current_epoch]
-        unfinished = self.path.with_suffix(".unfinished")
-        with unfinished.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        unfinished.replace(self.path)
+        write_whole(self.path, lambda path: _write_rows(path, rows))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -145,6 +141,13 @@ def describe_epoch(row: dict[str, Any], epochs: int, views: int) -> str:
         f"top-1 {row['train_top1']:6.1%}{pretext}  |  "
         f"validation top-1 {row['val_top1']:6.1%}  nll {row['val_nll']:.3f}  |  {speed}"
     )
+
+
+def _write_rows(path: Path, rows: Iterable[dict[str, str]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from ssfe.lab.files import write_whole
 from ssfe.lab.training.epoch_log import EpochLog
 from ssfe.lab.training.module import Classification
 
@@ -89,10 +90,4 @@ class Checkpoints(pl.Callback):
 
     def _save(self, trainer: pl.Trainer) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_suffix(".unfinished")
-        try:
-            trainer.save_checkpoint(unfinished)
-            unfinished.replace(self.path)
-        finally:
-            # On a full disk what was written so far would keep it full.
-            unfinished.unlink(missing_ok=True)
+        write_whole(self.path, trainer.save_checkpoint)

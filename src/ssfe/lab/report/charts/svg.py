@@ -54,11 +54,6 @@ def bar(x: float, y: float, width: float, height: float, class_: str, title: str
     )
 
 
-def group(*children: Markup, class_: str, title: str = "") -> Markup:
-    """Elements together."""
-    return tag("g", *_titles(title), *children, class_=class_)
-
-
 def clip(label: str, letters: int) -> str:
     """The label, without its middle where it would not fit: variants of a method differ at their ends."""
     end = letters // 2

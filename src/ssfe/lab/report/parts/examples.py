@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from ssfe.lab.data import load_run_test
-from ssfe.lab.errors import UserError
-from ssfe.lab.models.build import first_line
+from ssfe.lab.errors import UserError, first_line
 from ssfe.lab.report.collect import Integers, Missing, Predicted, RunRecord
 from ssfe.lab.report.gradcam import Heat, grad_cam
 from ssfe.lab.report.page import Example, Tile
