@@ -27,7 +27,7 @@ import torch
 from benchmarks.machine import describe_machine, machine_name
 from ssfe.lab.config import DataOptions, EngineOptions, MethodOptions, TrainOptions
 from ssfe.lab.data import ArrayImages, DataSplits
-from ssfe.lab.run.train import Experiment, prepare
+from ssfe.lab.run.experiment import Experiment, prepare
 from ssfe.lab.training.device import find_device, resolve_precision
 from ssfe.lab.training.epoch_log import read_metrics
 from ssfe.lab.training.fit import fit

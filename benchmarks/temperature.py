@@ -16,9 +16,10 @@ from ssfe.lab.compare.compare import write_summary
 from ssfe.lab.compare.summary import summarise
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.data import DataSplits
+from ssfe.lab.run.experiment import prepare
+from ssfe.lab.run.finish import scaled
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.model_file import load_shipped
-from ssfe.lab.run.train import prepare, scaled
 from ssfe.lab.training.device import find_device
 
 

@@ -153,7 +153,7 @@ def test_ctrl_c_while_the_data_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ssfe.lab.run.train.load_data", interrupted)
+    monkeypatch.setattr("ssfe.lab.run.experiment.load_data", interrupted)
     ended = command.ssfe("train")
     assert (ended.code, ended.err) == (130, "ssfe: stopped\n")
 

@@ -403,7 +403,7 @@ def test_what_a_library_says_at_length_is_cut(monkeypatch: pytest.MonkeyPatch) -
     def load(*arguments: object, **options: object) -> None:
         raise UserError("the beginning: " + "line\n" * 1000 + "and the way out")
 
-    monkeypatch.setattr("ssfe.lab.run.train.load_data", load)
+    monkeypatch.setattr("ssfe.lab.run.experiment.load_data", load)
     line = complaint("train")
     assert line.startswith("ssfe: the beginning: line line")
     assert line.endswith("and the way out")
@@ -413,7 +413,7 @@ def test_out_of_device_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*arguments: object, **options: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB ...")
 
-    monkeypatch.setattr("ssfe.lab.run.train.load_data", load)
+    monkeypatch.setattr("ssfe.lab.run.experiment.load_data", load)
     assert "lower --batch-size" in complaint("train")
 
 
@@ -421,6 +421,6 @@ def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> Non
     def load(*arguments: object, **options: object) -> TrainOptions:
         raise AttributeError("a bug")
 
-    monkeypatch.setattr("ssfe.lab.run.train.load_data", load)
+    monkeypatch.setattr("ssfe.lab.run.experiment.load_data", load)
     with pytest.raises(AttributeError, match="a bug"):
         ssfe("train")

@@ -13,7 +13,8 @@ from ssfe.lab.compare.cells import plan_cells
 from ssfe.lab.compare.compare import _claim, compare
 from ssfe.lab.compare.entries import read_entries
 from ssfe.lab.config import DataOptions, TrainOptions
-from ssfe.lab.run.train import prepare, resume
+from ssfe.lab.run.experiment import prepare
+from ssfe.lab.run.train import resume
 
 METHODS = ["plain", "ssfe", "sla"]
 COMMON = TrainOptions(epochs=2, loading=DataOptions(limit_train=96, limit_test=60, batch_size=32))

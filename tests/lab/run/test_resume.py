@@ -17,8 +17,8 @@ import safetensors.torch
 import torch
 from command import SMALL, complaint, metrics_without_time, photographs, read_json, ssfe, succeed
 
+from ssfe.lab.run.finish import finish
 from ssfe.lab.run.folder import RunFolder
-from ssfe.lab.run.train import finish
 from ssfe.lab.training.epoch_log import EpochLog
 from ssfe.lab.training.interrupt import Checkpoints
 from ssfe.lab.training.module import Classification

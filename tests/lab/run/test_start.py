@@ -18,9 +18,9 @@ from torch import nn
 
 from ssfe.lab.config import DataOptions, TrainOptions
 from ssfe.lab.data import Preprocessing
+from ssfe.lab.run.experiment import Experiment, prepare
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.model_file import load_shipped
-from ssfe.lab.run.train import Experiment, prepare
 
 FEW = DataOptions(limit_train=200, limit_test=100, batch_size=64)
 

@@ -18,8 +18,8 @@ from command import SMALL, metrics_without_time, photographs, read_json, succeed
 from ssfe.lab.config import DataOptions, TrainOptions
 from ssfe.lab.data import load_data
 from ssfe.lab.data.torchvision_read import DEBIAN_FASHION_MNIST
+from ssfe.lab.run.experiment import prepare
 from ssfe.lab.run.folder import RunFolder
-from ssfe.lab.run.train import prepare
 
 METRICS = {"top1", "top5", "nll", "ece"}
 

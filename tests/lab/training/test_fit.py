@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ssfe.lab.config import AugmentOptions, DataOptions, EngineOptions, TrainOptions
 from ssfe.lab.data import ArrayImages, DataSplits
-from ssfe.lab.run.train import prepare
+from ssfe.lab.run.experiment import prepare
 from ssfe.lab.training.fit import fit
 from ssfe.lab.training.images import training_images
 from ssfe.lab.training.loader import EpochBatches, TrainLoader

@@ -11,7 +11,7 @@ from ssfe.core.timing import alternate
 from ssfe.lab.compare.entries import Entry
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
-from ssfe.lab.run.train import Experiment, prepare
+from ssfe.lab.run.experiment import Experiment, prepare
 from ssfe.lab.training.device import find_device, resolve_precision
 from ssfe.lab.training.optimization import make_optimizer
 

@@ -21,8 +21,8 @@ from ssfe.lab.errors import UserError
 from ssfe.lab.files import read_yaml, write_json, write_whole
 from ssfe.lab.methods import make_method, method_options
 from ssfe.lab.models.names import check_name
+from ssfe.lab.run.experiment import prepare
 from ssfe.lab.run.options import FREE, differs
-from ssfe.lab.run.train import prepare
 
 Say = Callable[[str], None]
 Ratios = dict[str, dict[str, float]]
