@@ -103,7 +103,7 @@ def compare(
     results = _with_earlier(cells, output, earlier["cells"])
     rows = summarise(results, ratios)
     failed = _failed(cells, failures, results, earlier["failures"], ratios)
-    write_summary(output, resolved, budget, ratios, results, failed, rows)
+    _write_summary(output, resolved, budget, ratios, results, failed, rows)
     return Comparison(output, rows, failures)
 
 
@@ -227,7 +227,7 @@ def _claim(output: Path, options: TrainOptions, budget: str, start: Mapping[str,
     write_whole(path, lambda unfinished: unfinished.write_text(yaml.safe_dump({**asked, **start}, sort_keys=False)))
 
 
-def write_summary(
+def _write_summary(
     output: Path,
     options: TrainOptions,
     budget: str,
