@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.reference import classifier as reference
-from tests.reference.networks import ConvHeadNet, DeepNet, TinyNet, TwoHeads, images
 from torch import Tensor, nn
 
 from ssfe import (
@@ -25,6 +23,8 @@ from ssfe import (
     joint_evaluation,
 )
 from ssfe.core.enhance import joint_classifier
+from tests.reference import classifier as reference
+from tests.reference.networks import ConvHeadNet, DeepNet, TinyNet, TwoHeads, images
 
 
 @pytest.fixture(autouse=True)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import timm
 import torch
+from torch import Tensor, nn
+
 from benchmarks import coverage, coverage_worker
 from benchmarks.coverage_build import Architecture, architectures, cheap_initialisation, reduced
 from benchmarks.coverage_check import CheckError, StockError, keys_and_shapes, there_and_back
 from benchmarks.coverage_worker import check, has_classifier
-from tests.reference.networks import ConvHeadNet, TinyNet
-from torch import Tensor, nn
-
 from ssfe import JointClassifier
+from tests.reference.networks import ConvHeadNet, TinyNet
 
 
 def test_three_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from operator import getitem
 from pathlib import Path
 
 import pytest
+
 from benchmarks import evidence
 from benchmarks.halves import split
 from benchmarks.studies import STUDIES

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.reference import classifier as reference
-from tests.reference.networks import TinyNet, images
 from torch import Tensor, nn
 
 from ssfe import ChannelDiscard, JointClassifier, JointLogits, JointLoss, RegionDiscard, enhance, fold
+from tests.reference import classifier as reference
+from tests.reference.networks import TinyNet, images
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 

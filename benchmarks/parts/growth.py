@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tests.reference import classifier as reference
 from torch import Tensor, nn
 
 import ssfe
 from benchmarks.parts.times import times_of
 from ssfe.core.timing import alternate
+from tests.reference import classifier as reference
 
 
 class Trunk(nn.Module):

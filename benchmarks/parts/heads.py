@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tests.reference import classifier as reference
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,6 +13,7 @@ import ssfe
 from benchmarks.parts.times import Call, recorded, short_times, times_of
 from ssfe.core.cost import allocated_bytes
 from ssfe.core.timing import alternate
+from tests.reference import classifier as reference
 
 CPU = torch.device("cpu")
 

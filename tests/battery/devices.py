@@ -8,11 +8,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-from tests.reference.networks import TinyNet
 from torch import nn
 
 from ssfe import enhance, fold
 from ssfe.core.enhance import joint_classifier
+from tests.reference.networks import TinyNet
 
 from . import small, two_processes
 from .small import CLASSES, assert_folds, network, problem, train

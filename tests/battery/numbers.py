@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from tests.reference.networks import TinyNet
 from torch import nn
 
 from ssfe import JointLoss, enhance, fold
 from ssfe.core.enhance import joint_classifier
+from tests.reference.networks import TinyNet
 
 from .small import assert_folds, assert_learns, group_norm, joint_logits, network, problem, train
 from .table import proven_elsewhere, setting

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from tests.reference.networks import TinyNet
 from torch import Tensor, nn
 
 from ssfe import JointLogits, JointLoss, LazyJointLogits, RegionDiscard, enhance, fold
+from tests.reference.networks import TinyNet
 
 CLASSES = 5
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from tests.reference.networks import TinyNet
 from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ssfe import enhance, fold
+from tests.reference.networks import TinyNet
 
 from .small import CLASSES, assert_folds, assert_learns, joint_logits, network, problem, train
 from .table import setting

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.power import seeds_needed
 from scipy import stats
+
+from benchmarks.power import seeds_needed
 
 
 @pytest.mark.parametrize(("effect", "seeds"), [(0.2, 199), (0.5, 34), (-0.5, 34), (0.8, 15)])

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.reference.networks import TinyNet, images
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssfe import ChannelDiscard, JointLoss, cost, enhance
 from ssfe.core.cost import allocated_bytes
+from tests.reference.networks import TinyNet, images
 
 
 def test_a_tiny_network_counted_by_hand() -> None:

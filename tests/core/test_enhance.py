@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import timm
 import torch
-from tests.reference import classifier as reference
-from tests.reference.networks import ConvHeadNet, TinyNet, TokenNet, images
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
@@ -19,6 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from ssfe import ChannelDiscard, JointLogits, JointLoss, RegionDiscard, enhance, fold, joint_evaluation
 from ssfe.core.classifier.embedded import EmbeddedClassifier
 from ssfe.core.enhance import joint_classifier
+from tests.reference import classifier as reference
+from tests.reference.networks import ConvHeadNet, TinyNet, TokenNet, images
 
 NETWORKS = [TinyNet, ConvHeadNet, TokenNet]
 

@@ -10,7 +10,6 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from accelerate import Accelerator
-from tests.reference.networks import TinyNet
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import (
@@ -25,6 +24,7 @@ from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention, 
 from ssfe import ChannelDiscard, JointLoss, enhance
 from ssfe.integrations.lightning import Enhance
 from ssfe.integrations.transformers import TrainerLoss
+from tests.reference.networks import TinyNet
 
 BATCH, STEPS, RATE = 4, 3, 0.1
 

@@ -10,7 +10,6 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, StochasticWeightAveraging
-from tests.reference.networks import TinyNet, images
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from ssfe import ChannelDiscard, JointLoss, enhance, fold
 from ssfe.core.enhance import joint_classifier
 from ssfe.integrations.lightning import Enhance
+from tests.reference.networks import TinyNet, images
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),

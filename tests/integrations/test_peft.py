@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tests.reference.networks import TinyNet, images
 
 from ssfe import JointLoss, enhance, fold
+from tests.reference.networks import TinyNet, images
 
 
 @pytest.mark.parametrize("tap", [None, "stem"])

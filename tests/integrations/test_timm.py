@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from tests.reference.networks import TinyNet, images
 from timm.optim import create_optimizer_v2
 from timm.utils import dispatch_clip_grad
 from torch import nn
 
 from ssfe import ChannelDiscard, enhance, fold
 from ssfe.core.enhance import joint_classifier
+from tests.reference.networks import TinyNet, images
 
 integration = pytest.importorskip("ssfe.integrations.timm", exc_type=ImportError)
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.reference.networks import images
 from torch import Tensor
 from transformers import (
     AutoModelForImageClassification,
@@ -22,6 +21,7 @@ from transformers import (
 
 from ssfe import JointLogits, enhance, fold
 from ssfe.integrations.transformers import TrainerLoss
+from tests.reference.networks import images
 
 CONFIGS: dict[str, Any] = {
     "resnet": lambda: ResNetConfig(

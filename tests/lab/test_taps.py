@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from tests.reference.networks import DeepNet
 from torch import nn
 
 from ssfe.lab.errors import UserError
 from ssfe.lab.taps import list_taps, network_taps
+from tests.reference.networks import DeepNet
 
 
 def flops_by_hand(channels: int, size: int) -> int:

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from tests.reference import classifier as reference
-from tests.reference.networks import TinyNet, TwoHeads, images
 from torch import Tensor, nn
 
 from ssfe import ChannelDiscard, JointLogits, JointLoss, enhance, fold, joint_evaluation
 from ssfe.core.classifier.embedded import EmbeddedClassifier
 from ssfe.core.enhance import joint_classifiers
+from tests.reference import classifier as reference
+from tests.reference.networks import TinyNet, TwoHeads, images
 
 
 class Outputs(NamedTuple):

@@ -7,13 +7,13 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from tests.reference import classifier as reference
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
 from ssfe import ChannelDiscard, JointClassifier, JointLogits, JointLoss, joint_cross_entropy
 from ssfe.core.classifier.embedded import EmbeddedClassifier
+from tests.reference import classifier as reference
 
 CLASSES = 5
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
@@ -51,13 +51,13 @@ def paths() -> Iterator[list[str]]:
     taken: list[str] = []
 
     def spy(name: str) -> Any:
-        original = getattr(__import__("ssfe.masks", fromlist=[name]), name)
+        original = getattr(__import__("ssfe.core.products.masks", fromlist=[name]), name)
 
         def call(*args: Any) -> Any:
             taken.append(name)
             return original(*args)
 
-        return patch(f"ssfe.masks.{name}", call)
+        return patch(f"ssfe.core.products.masks.{name}", call)
 
     with spy("view_products"), spy("masked_products"):
         yield taken

@@ -4,10 +4,11 @@ import gc
 
 import pytest
 import torch
-from tests.reference.networks import DeepNet, TinyNet
 from torch import nn
 
-from ssfe import JointLoss, check_optimizer, enhance, optimizer
+from ssfe import JointLoss, check_optimizer, enhance
+from ssfe.core.classifier import optimizer
+from tests.reference.networks import DeepNet, TinyNet
 
 
 def test_an_optimizer_built_before_is_told_apart_from_one_built_after() -> None:

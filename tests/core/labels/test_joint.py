@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from tests.reference import joint as reference
 from torch import Tensor
 from torch.nn import functional as F
 
 import ssfe
 from ssfe import JointClassifier, JointLogits, joint_cross_entropy, joint_targets
 from ssfe.core.labels.joint import aggregated, class_marginal, single, transform_marginal
+from tests.reference import joint as reference
 
 SHAPES = [(3, 4, 5, 4), (2, 1, 7, 3), (1, 2, 2, 2), (4, 3, 3, 6)]
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from tests.reference import classifier as reference
-from tests.reference import joint as reference_joint
-from tests.reference.networks import ConvHeadNet, TinyNet, images
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-import ssfe.core.products.chunked_loss
 from ssfe import ChannelDiscard, JointClassifier, JointLogits, JointLoss, LazyJointLogits, enhance, fold
 from ssfe import joint_evaluation as joint_evaluation_of
 from ssfe.core.cost import allocated_bytes
 from ssfe.core.enhance import joint_classifier
+from ssfe.core.products import chunked_loss
+from tests.reference import classifier as reference
+from tests.reference import joint as reference_joint
+from tests.reference.networks import ConvHeadNet, TinyNet, images
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 CLASSES = 6
@@ -36,7 +36,7 @@ TRANSFORMS = [
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a few rows make several blocks, the last of them smaller."""
-    monkeypatch.setattr(ssfe.chunked, "_BLOCK", 200)
+    monkeypatch.setattr(chunked_loss, "_BLOCK", 200)
 
 
 def classifier(transform: ChannelDiscard | None = None, channels: int = 37, **options: Any) -> JointClassifier:
@@ -344,7 +344,7 @@ def test_peak_memory(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> Non
         joint.zero_grad()  # first, or what it frees would count
         return allocated_bytes(call)
 
-    monkeypatch.setattr(ssfe.chunked, "_BLOCK", 2**14)
+    monkeypatch.setattr(chunked_loss, "_BLOCK", 2**14)
     chunked, one_view = peak(enhanced), peak(plain)
     joint.logits = "whole"
     assert chunked < 1.6 * one_view

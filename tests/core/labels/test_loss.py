@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.reference import joint as reference
-from tests.reference.networks import TinyNet
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from ssfe import JointLogits, JointLoss, enhance
+from tests.reference import joint as reference
+from tests.reference.networks import TinyNet
 
 
 def output(dtype: torch.dtype = torch.float64, distilled: bool = False, batch: int = 4) -> JointLogits:

@@ -8,11 +8,11 @@ import pytest
 import timm
 import torch
 import torchvision
-from tests.reference.networks import ChannelsLastNet, DeepNet, TwoHeads, images
 from torch import Tensor, nn
 
 from ssfe import ChannelDiscard, JointLogits, JointLoss, QuarterTurns, RegionDiscard, enhance
 from ssfe.core.enhance import joint_classifier
+from tests.reference.networks import ChannelsLastNet, DeepNet, TwoHeads, images
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 

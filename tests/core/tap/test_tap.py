@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import pytest
 import timm
 import torch
-from tests.reference import tap as reference
-from tests.reference.networks import ChannelsLastNet, DeepNet, images
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 from torch.utils.checkpoint import checkpoint
@@ -28,6 +26,8 @@ from ssfe import (
     joint_evaluation,
 )
 from ssfe.core.enhance import joint_classifier
+from tests.reference import tap as reference
+from tests.reference.networks import ChannelsLastNet, DeepNet, images
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 CASES: list[tuple[str, Any, str, Transformation]] = [

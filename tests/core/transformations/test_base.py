@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from tests.reference import tap as reference
 
 from ssfe import ChannelDiscard, FeatureShape, QuarterTurns, RegionDiscard, Transformation
+from tests.reference import tap as reference
 
 MAP, NHWC = FeatureShape(10, 1, (6, 6)), FeatureShape(10, -1, (6, 6))
 TOKENS, VECTOR = FeatureShape(10, -1, (7,)), FeatureShape(10, 1)
