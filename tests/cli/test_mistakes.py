@@ -424,3 +424,25 @@ def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("ssfe.lab.run.experiment.load_data", load)
     with pytest.raises(AttributeError, match="a bug"):
         ssfe("train")
+
+
+@pytest.mark.parametrize("typed", [("train", "."), ("compare", "--data=."), ("train", "../photos", "--output", "r")])
+def test_a_run_among_the_classes_of_its_data(
+    typed: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be read as a class by the next run, and by its own --resume."""
+    monkeypatch.chdir(photographs(tmp_path / "photos", 4))
+    line = complaint(*typed)
+    assert "would lie among the classes of" in line
+    assert line.endswith("choose a folder outside the data, --output")
+    assert len(list(Path.cwd().iterdir())) == 3
+
+
+def test_a_comparison_stopped_while_steps_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ssfe.lab.compare.compare.step_ratios", stopped)
+    ended = ssfe("compare", "digits", "--epochs", "1", "--seeds", "1")
+    assert ended.code == 130
+    assert ended.err == "ssfe: stopped, nothing is lost; the same command continues the comparison\n"

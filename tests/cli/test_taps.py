@@ -62,7 +62,7 @@ def test_arguments_of_the_network() -> None:
         (["resnet81"], "there is no model 'resnet81': did you mean"),
         (["small_stem", "--model-args", '{"base": 3}'], "base=3 is not the name of a network"),
         (["resnet18", "--model-args", '{"num_classes": 3}'], "model_args may not set 'num_classes'"),
-        (["cifar_resnet20", "--image-size", "0"], "image_size=0 must be at least 1"),
+        (["cifar_resnet20", "--image-size", "0"], "image_size=0 must be at least 2"),
         (["cifar_resnet20", "--transforms", "2"], "transforms=2 must be at least 3"),
         (["cifar_resnet20", "--imagesize", "8"], "did you mean --image_size?"),
     ],

@@ -311,6 +311,18 @@ def hooked() -> nn.Module:
     return model
 
 
+def stepping_in_backward() -> nn.Module:
+    model = TinyNet()
+    model.fc.weight.register_post_accumulate_grad_hook(lambda parameter: None)
+    return model
+
+
+def masked_gradient() -> nn.Module:
+    model = TinyNet()
+    model.fc.bias.register_hook(torch.zeros_like)
+    return model
+
+
 def tied() -> nn.Module:
     model = TinyNet()
     model.prototypes = nn.Embedding(5, 13)
@@ -368,6 +380,8 @@ def tied() -> nn.Module:
         (lambda: with_classifier(Scaled(13, 5)), {}, TypeError, "Scaled has more than weight and bias: scale"),
         (lambda: with_classifier(nn.Linear(13, 1)), {}, ValueError, "num_classes=1"),
         (hooked, {}, TypeError, "classifier Linear has hooks, which the layer in its place would not call"),
+        (stepping_in_backward, {}, TypeError, "classifier's weight has hooks, .* enhance first, then put them on"),
+        (masked_gradient, {}, TypeError, "classifier's bias has hooks"),
         (tied, {}, TypeError, "classifier shares parameters with 'prototypes': .* parameters of its own"),
         (TinyNet, {"transform": ChannelDiscard(14)}, ValueError, "transforms=14 is more than the 13 channels"),
         (TinyNet, {"views": "none"}, ValueError, "unknown views 'none'"),

@@ -92,6 +92,18 @@ def test_leaves_an_enhanced_module_alone(tmp_path: Path, loader: DataLoader[Any]
     assert module.criterion is own
 
 
+def test_options_that_an_enhanced_network_would_ignore_are_refused(tmp_path: Path, loader: DataLoader[Any]) -> None:
+    module = Classifier()
+    module.model = enhance(TinyNet())
+    with pytest.raises(ValueError, match="enhanced already: views would change nothing"):
+        trainer(tmp_path, 1, Enhance(views="sampled")).fit(module, loader, loader)
+    module = Classifier()
+    trainer(tmp_path, 1, Enhance(views="sampled")).fit(module, loader, loader)
+    trainer(tmp_path, 1, Enhance(views="sampled")).test(module, loader)
+    with pytest.raises(ValueError, match="enhanced already: tap would change nothing"):
+        trainer(tmp_path, 1, Enhance(views="sampled", tap="stem")).fit(module, loader, loader)
+
+
 class EarlyParameters(Classifier):
     def __init__(self) -> None:
         super().__init__()

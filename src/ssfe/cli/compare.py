@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -61,9 +62,9 @@ def run_compare(parsed: dict[str, Any]) -> int:
             output=parsed["output"],
             say=say,
         )
-    except ComparisonStopped as stop:
+    except (ComparisonStopped, KeyboardInterrupt) as stop:  # the latter while steps are timed
         print("ssfe: stopped, nothing is lost; the same command continues the comparison", file=sys.stderr)
-        return 128 + stop.number
+        return 128 + (stop.number if isinstance(stop, ComparisonStopped) else signal.SIGINT)
     console = wide_console()
     for table in comparison_tables(comparison):
         console.print(table)

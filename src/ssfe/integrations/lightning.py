@@ -45,12 +45,16 @@ class Enhance(pl.Callback):
 
         Raises:
             AttributeError: if the module has no such attribute (yet).
-            TypeError, ValueError: see :func:`ssfe.enhance` and ``joint_criterion``.
+            TypeError, ValueError: see :func:`ssfe.enhance` and ``joint_criterion``; for a network that is enhanced
+                already, with other options.
             ValueError: if a callback that averages weights stands before this one: it would average the stock network.
         """
         network = self._attribute(pl_module, self.model)
         if not isinstance(network, nn.Module):
-            raise TypeError(f"{type(pl_module).__name__}.{self.model} is {type(network).__name__}, not a network")
+            raise TypeError(
+                f"{type(pl_module).__name__}.{self.model} is {type(network).__name__}, not a network: make it in "
+                "__init__ (configure_model runs after the callback's setup)"
+            )
         criterion = None
         if self.criterion is not None:
             criterion = joint_criterion(self._attribute(pl_module, self.criterion))
@@ -58,6 +62,9 @@ class Enhance(pl.Callback):
             if stage == "fit":
                 self._check_order(trainer)
             enhance(network, **self.options)
+            joint_classifiers(network)[0].enhanced_with = self.options
+        elif self.options:
+            self._check_options(network)
         if self.criterion is not None:
             setattr(pl_module, self.criterion, criterion)
 
@@ -73,6 +80,14 @@ class Enhance(pl.Callback):
         if wanted - {id(parameter) for group in groups for parameter in group["params"]}:
             raise RuntimeError(
                 "the optimizer lacks the joint classifier: take the parameters in configure_optimizers, not before"
+            )
+
+    def _check_options(self, network: nn.Module) -> None:
+        before = joint_classifiers(network)[0].enhanced_with
+        ignored = [name for name in self.options if name != "example" and self.options[name] != before.get(name)]
+        if ignored:
+            raise ValueError(
+                f"the network is enhanced already: {', '.join(ignored)} would change nothing; leave it out"
             )
 
     def _check_order(self, trainer: pl.Trainer) -> None:

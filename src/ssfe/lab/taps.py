@@ -81,8 +81,8 @@ def network_taps(
     check_name(model)
     if transforms < 3:
         raise UserError(f"transforms={transforms} must be at least 3: an identity view, and two to tell apart")
-    if image_size is not None and image_size < 1:
-        raise UserError(f"image_size={image_size} must be at least 1")
+    if image_size is not None and image_size < 2:
+        raise UserError(f"image_size={image_size} must be at least 2")
     size = image_size or own_size(model)
     spec, _ = choose_model(
         model, image_size=size, channels=3, num_classes=CLASSES, pretrained=False, model_args=model_args or {}

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ssfe import ChannelDiscard, JointLogits, JointLoss, enhance, fold, joint_evaluation
 from ssfe.core.classifier.embedded import EmbeddedClassifier
@@ -176,6 +177,30 @@ class Splits(TinyNet):
         return super().forward(torch.cat([x, x.flip(-1)])).chunk(2)
 
 
+class Mirrors(TinyNet):
+    """Image and mirror in one batch, one after the other, averaged."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = super().forward(torch.cat([x, x.flip(-1)])).chunk(2)
+        return (first + second) / 2
+
+
+class TimeFirst(TinyNet):
+    """The mean over three frames, which stand before the images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = torch.stack([self.forward_features(x.roll(shift, -1)) for shift in range(3)])
+        return self.fc(frames).mean(0)
+
+
+class Clips(TinyNet):
+    """The mean over three frames of an image, side by side."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = torch.stack([x.roll(shift, -1) for shift in range(3)], 1)
+        return super().forward(frames.flatten(0, 1)).unflatten(0, (-1, 3)).mean(1)
+
+
 class UsesTheWeight(TinyNet):
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(self.forward_features(x), self.fc.weight, self.fc.bias)
@@ -213,6 +238,8 @@ class Branches(TinyNet):
     [
         (Joins, "Joins joins its logits along the batch, which would mix up the views"),
         (Splits, "Splits splits its logits along the batch"),
+        (Mirrors, "Mirrors makes an image's logits of rows of its classifier that do not lie side by side"),
+        (TimeFirst, "TimeFirst (makes|joins) .*, which would mix up the views"),
         (UsesTheWeight, "returned joint logits without calling its classifier"),
     ],
 )
@@ -223,6 +250,47 @@ def test_networks_that_would_mix_up_the_views_are_refused(
     for _ in range(2):
         with pytest.raises(RuntimeError, match=message):
             model(images())
+
+
+@pytest.mark.parametrize("options", [{}, {"distill": True}, {"views": "sampled"}])
+def test_an_average_over_rows_side_by_side_is_the_mean_of_its_views(options: dict[str, Any]) -> None:
+    model, x = enhance(Clips(), **options), images()
+    output = model(x)
+    assert output.logits.shape[0] == len(x)
+    assert model.fc._followed, "looked at once"
+    output.logits.sum().backward()
+    assert model.fc.weight.grad is not None
+
+
+def test_rows_are_followed_once_it_can_be_done() -> None:
+    """Within a checkpoint a backward pass would start the network anew."""
+    model, x = enhance(Mirrors()), images().requires_grad_()
+    checkpoint(model, x, use_reentrant=False)
+    with torch.no_grad():
+        model(x)
+    with pytest.raises(RuntimeError, match="do not lie side by side"):
+        model(x)
+
+
+def test_a_weight_used_without_its_layer_is_seen_in_evaluation_too() -> None:
+    with pytest.raises(RuntimeError, match="UsesTheWeight returned joint logits without calling its classifier"):
+        enhance(UsesTheWeight()).eval()(images())
+
+
+class Listed(TinyNet):
+    """Keeps its classifier where no module is looked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = [self.fc]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers[0](self.forward_features(x))
+
+
+def test_a_stock_layer_held_elsewhere_is_named_as_the_cause() -> None:
+    with pytest.raises(RuntimeError, match="Listed did not call its joint classifier 'fc': if it holds the stock"):
+        enhance(Listed())(images())
 
 
 def test_branches_are_the_network_on_each_part() -> None:

@@ -81,3 +81,16 @@ def test_replaced_parameters_are_forgotten_with_their_owner() -> None:
     del held
     gc.collect()
     assert key not in optimizer._replaced
+
+
+def test_somebody_else_may_go_on_training_the_stock_classifier() -> None:
+    """A baseline beside the enhanced network, with the same head before."""
+    baseline, model = TinyNet(), TinyNet()
+    baseline.fc = model.fc
+    enhance(model)
+    optimizer = torch.optim.SGD(baseline.parameters(), 0.1)
+    before, x, labels = baseline.fc.weight.clone(), torch.randn(4, 3, 8, 8), torch.arange(4)
+    JointLoss()(model(x), labels).backward()
+    torch.nn.functional.cross_entropy(baseline(x), labels).backward()
+    optimizer.step()
+    assert not torch.equal(baseline.fc.weight, before)

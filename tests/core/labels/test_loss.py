@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 
 from ssfe import JointLogits, JointLoss, enhance
 from tests.reference import joint as reference
-from tests.reference.networks import TinyNet
+from tests.reference.networks import TinyNet, images
 
 
 def output(dtype: torch.dtype = torch.float64, distilled: bool = False, batch: int = 4) -> JointLogits:
@@ -160,6 +160,8 @@ def test_training_without_joint_logits_is_warned_of() -> None:
         (lambda: JointLoss(torch.ones(5)), "label_smoothing is a number, not Tensor; class weights are not offered"),  # type: ignore[arg-type]
         (lambda: JointLoss()(torch.randn(2, 5), [0, 1]), "labels are a tensor of class indices .* not list"),  # type: ignore[arg-type]
         (lambda: JointLoss()((torch.randn(2, 5),), torch.tensor([0, 1])), "not tuple; of several outputs, add up"),  # type: ignore[arg-type]
+        (lambda: JointLoss()({"logits": torch.randn(2, 5)}, torch.tensor([0, 1])), "not dict: give its logits"),  # type: ignore[arg-type]
+        (lambda: JointLoss()(enhance(TinyNet())(images())[:1], torch.tensor([0])), "not tuple: a slice of JointLogits"),  # type: ignore[arg-type]
     ],
 )
 def test_arguments_of_other_losses(make: Any, message: str) -> None:
@@ -172,3 +174,9 @@ def test_a_wrong_dtype_of_labels_is_said_to_be_the_cause() -> None:
         JointLoss()(output(), torch.rand(4))
     with pytest.raises(ValueError, match=r"not \(4, 5\); probabilities are floating point: labels\.float\(\)"):
         JointLoss()(output(), torch.eye(5, dtype=torch.int64)[:4])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.uint16])
+def test_labels_of_any_integer_dtype(dtype: torch.dtype) -> None:
+    output, labels = enhance(TinyNet())(images(4)), torch.tensor([0, 4, 2, 1])
+    assert torch.equal(JointLoss()(output, labels.to(dtype)), JointLoss()(output, labels))

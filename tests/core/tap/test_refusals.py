@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from timm.layers import convert_splitbn_model
 from torch import Tensor, nn
 
 from ssfe import ChannelDiscard, JointLogits, JointLoss, QuarterTurns, RegionDiscard, enhance
@@ -85,12 +86,17 @@ def checkpointed() -> nn.Module:
     return model
 
 
+def split_batch_norms() -> nn.Module:
+    return convert_splitbn_model(timm.create_model("test_resnet", num_classes=5), 2)
+
+
 @pytest.mark.parametrize(
     ("make", "tap", "transform", "error", "message"),
     [
         (DeepNet, "layer3", None, ValueError, "DeepNet has no module 'layer3' to tap: is it 'layer2' or"),
         (DeepNet, "", None, ValueError, "DeepNet has no module '' to tap: is it 'stem' or"),
         (DeepNet, ["layer1", "layer2"], None, TypeError, "the name of one module, not list: several taps at once"),
+        (split_batch_norms, "layer2", None, ValueError, "'layer2' would mix up the batch norms of ResNet: SplitBatch"),
         (DeepNet, "fc", None, ValueError, "the tap 'fc' is or holds the classifier 'fc': leave tap out"),
         (After, "scale", None, ValueError, "the tap 'scale' comes after the classifier 'fc'"),
         (

@@ -110,7 +110,7 @@ def test_the_asked_for_image_size_wins() -> None:
     [
         (DataOptions(val_fraction=0.0), "val_fraction is 0.0: it must lie between 0 and 1, for example 0.1."),
         (DataOptions(val_fraction=1.0), "val_fraction is 1.0: it must lie between 0 and 1, for example 0.1."),
-        (DataOptions(image_size=0), "image_size is 0: it must be at least 1, or left out."),
+        (DataOptions(image_size=1), "image_size is 1: it must be at least 2, or left out."),
         (DataOptions(limit_train=0), "limit_train is 0: it must be at least 1, or left out."),
         (DataOptions(limit_test=-1), "limit_test is -1: it must be at least 1, or left out."),
         (DataOptions(limit_train=2), "A limit of 2 images is too few for 3 classes: use at least 3."),

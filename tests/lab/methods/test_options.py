@@ -74,7 +74,7 @@ def test_transformations_by_option(options: Any, transformation: Transformation,
     [
         (
             {"transformation": "turns"},
-            r"transformation=turns needs maps: name a tap, such as tap=layer3 \(ssfe taps",
+            r"transformation=turns needs maps: name a tap before the last stage, such as tap=layer2 \(ssfe taps",
         ),
         (
             {"transformation": "regions", "inference": "aggregated"},

@@ -109,11 +109,13 @@ def test_a_classifier_for_other_classes_starts_afresh(
     assert equal(started.fc, fresh.fc)  # type: ignore[arg-type]
 
 
-def test_an_enhanced_networks_classifier_starts_afresh(tmp_path: Path) -> None:
-    enhanced = ssfe.enhance(network(5))
-    started = network(5, seed=1)
-    assert "starts afresh" in load(started, saved(tmp_path / "weights.pt", enhanced.state_dict()))
-    assert equal(started.stem, enhanced.stem)  # type: ignore[arg-type]
+@pytest.mark.parametrize("tap", [None, "layer2"])
+def test_an_enhanced_networks_weights_are_refused(tap: str | None, tmp_path: Path) -> None:
+    """Its classifier has been trained, and would be thrown away."""
+    enhanced = ssfe.enhance(network(5), tap=tap)
+    path = saved(tmp_path / "weights.pt", {f"network.{k}": v for k, v in enhanced.state_dict().items()})
+    with pytest.raises(UserError, match=r"weights\.pt are of an enhanced network, .* give the folder of its run, or"):
+        load(network(5, seed=1), path)
 
 
 def test_every_mistake_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from ssfe.lab.config import DataOptions, EngineOptions, TrainOptions
 from ssfe.lab.errors import UserError
-from ssfe.lab.run.folder import RunFolder, new_run_folder
+from ssfe.lab.run.folder import RunFolder, check_outside, new_run_folder
 
 
 def test_options_go_to_the_file_and_back(tmp_path: Path) -> None:
@@ -44,3 +44,12 @@ def test_an_empty_folder_will_do(tmp_path: Path) -> None:
     RunFolder(tmp_path / "a" / "b").create()
     with pytest.raises(UserError, match="is not empty"):
         RunFolder(tmp_path / "a").create()
+
+
+def test_results_may_lie_beside_split_folders_and_not_in_them(tmp_path: Path) -> None:
+    (tmp_path / "train" / "cats").mkdir(parents=True)
+    for place in (tmp_path / "runs", tmp_path.parent / "runs", tmp_path):
+        check_outside(place, str(tmp_path))
+    check_outside(tmp_path / "train" / "runs", "digits")
+    with pytest.raises(UserError, match="would lie among the classes of"):
+        check_outside(tmp_path / "train" / "runs", str(tmp_path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,15 +22,22 @@ OUTSIDE = (
 )
 
 
+_NOT_CALLED = "{} returned joint logits without calling its classifier (it may use its weight): let it call the layer"
+
+
 class NetworkCall:
     """A forward pass of the network under way: what its classifiers (mostly one) share during it."""
 
     open = False
+    called = False
+    """Whether one of them was called, in any mode."""
     sharded = False
     shared = False
     """Several classifiers share this call."""
     rows = -1
     """Rows of the classifier's output, views * B [+ B]; the largest if it is called more than once; -1 before."""
+    stacked: Tensor | None = None
+    """What the classifier returned, where it was called once and it can be followed to the network's output."""
     sampled: Tensor | None = None
     features: Tensor | None = None
     """The tensor that the classifier returned in place of lazily computed logits."""
@@ -41,11 +48,18 @@ class NetworkCall:
     def begin(self, sharded: bool) -> None:
         """The forward begins."""
         self.close()
-        self.open, self.sharded, self.rows = True, sharded, -1
+        self.open, self.called, self.sharded, self.rows = True, False, sharded, -1
 
     def close(self) -> None:
         """The forward has ended, one way or the other: nothing of it is kept."""
-        self.open, self.sampled, self.features, self.lazy = False, None, None, None
+        self.open, self.stacked, self.sampled, self.features, self.lazy = False, None, None, None, None
+
+    def note(self, stacked: Tensor) -> Tensor:
+        """The classifier returns the views' logits."""
+        if not torch.compiler.is_compiling():  # it would make them an output
+            self.stacked = stacked if self.rows < 0 else None
+        self.rows = max(self.rows, stacked.shape[0])
+        return stacked
 
 
 class EmbeddedClassifier(JointClassifier):
@@ -62,6 +76,10 @@ class EmbeddedClassifier(JointClassifier):
     _call: NetworkCall
     _hooks: Sequence[int] = ()
     """Numbers of its hooks."""
+    enhanced_with: Mapping[str, Any] = {}
+    """Options that a front enhanced the network with, so that it does not take others for granted later."""
+    _followed = False
+    """Whether a step has shown that the network leaves the order of its logits' rows alone."""
 
     def attach(self, network: nn.Module, *others: EmbeddedClassifier) -> None:
         """Register the hooks on the network that holds this module, and let its other classifiers share the views."""
@@ -88,6 +106,7 @@ class EmbeddedClassifier(JointClassifier):
             RuntimeError: in training mode outside the network's own forward, where nothing would pack the views; if
                 the network calls its classifiers on batches of different sizes.
         """
+        self._call.called = True
         if not self.training:
             return self._stock_product(x)
         if not self._call.open:
@@ -105,9 +124,7 @@ class EmbeddedClassifier(JointClassifier):
             self._call.features, self._call.version = x, version(x)
             self._call.lazy = self._lazy(x.flatten(1), sampled)
             return x
-        stacked = self._stacked_views(x, sampled)
-        self._call.rows = max(self._call.rows, stacked.shape[0])
-        return stacked
+        return self._call.note(self._stacked_views(x, sampled))
 
     def announce(self, network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Forward pre-hook of the network: its own call is under way.
@@ -143,6 +160,8 @@ class EmbeddedClassifier(JointClassifier):
         # Here and not in close() alone, or a compiled network is compiled anew at its second step.
         self._call.open = False
         if not self._packs():
+            if not self._call.called and self._is_stacked(output):
+                raise RuntimeError(_NOT_CALLED.format(type(network).__name__))
             return output
         if isinstance(output, dict) and "logits" in output:
             output["logits"] = self.pack(network, args, output["logits"])
@@ -163,6 +182,12 @@ class EmbeddedClassifier(JointClassifier):
                 "classifier before enhancing, or fold the network first"
             )
         own = next(name for name, module in network.named_modules() if module is self)
+        if not self._call.called:
+            raise RuntimeError(
+                f"in training mode {type(network).__name__} did not call its joint classifier {own!r}: if it holds the "
+                "stock layer outside its modules (in a list), let it call the module; if that is not the classifier, "
+                "name it, enhance(model, classifier=...)"
+            )
         seen = f"a tensor of shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise TypeError(
             f"in training mode {type(network).__name__} returned {seen} instead of its classifier's joint logits "
@@ -205,16 +230,16 @@ class EmbeddedClassifier(JointClassifier):
             return
         name, rows = type(network).__name__, self._call.rows
         if rows < 0:
-            raise RuntimeError(
-                f"{name} returned joint logits without calling its classifier (it may use its weight): let it call the "
-                "layer"
-            )
+            raise RuntimeError(_NOT_CALLED.format(name))
         split = len(parts) > 1 and not self._call.shared and sum(part.shape[0] for part in parts) == rows
         if split or max(part.shape[0] for part in parts) > rows:
             raise RuntimeError(
                 f"{name} {'splits' if split else 'joins'} its logits along the batch, which would mix up the views: "
                 "let it call its classifier for each part (crops, branches; equally many images), and return a tuple"
             )
+        stacked = self._call.stacked
+        if not self._followed and stacked is not None:
+            self._followed = all(_keeps_order(part, stacked, name) for part in parts)
 
     def _packed_features(self, network: nn.Module, output: Any) -> LazyJointLogits:
         features, lazy = self._call.features, self._call.lazy
@@ -249,6 +274,30 @@ class EmbeddedClassifier(JointClassifier):
             "FSDP frees its weight before the loss" if sharded else f"it is applied to a map of shape {tuple(x.shape)}"
         )
         raise RuntimeError(f"logits='chunked' does not work with this classifier: {why}; use logits='whole'")
+
+
+def _keeps_order(part: Tensor, stacked: Tensor, network: str) -> bool:
+    """Whether the first row of a network's output was seen to come from the first rows of its classifier's alone, as
+    many as each image has; False where that cannot be looked at.
+
+    Raises:
+        RuntimeError: if it comes from others.
+    """
+    if part.shape == stacked.shape and part.data_ptr() == stacked.data_ptr():
+        return True
+    # Within torch.utils.checkpoint a backward pass would start the network anew.
+    hidden = torch._C._are_functorch_transforms_active() or torch._C._autograd._top_saved_tensors_default_hooks(False)
+    if hidden or not (part.requires_grad and stacked.requires_grad and len(part)):
+        return False
+    (gradient,) = torch.autograd.grad(part[0].sum(), stacked, retain_graph=True, allow_unused=True)
+    own = stacked.shape[0] // len(part)
+    if gradient is not None and bool((gradient[own:] != 0).any()):
+        raise RuntimeError(
+            f"{network} makes an image's logits of rows of its classifier that do not lie side by side, which would "
+            "mix up the views: order the rows image by image (repeat_interleave, or stack and flatten, in the place of "
+            "cat and chunk; images before time), or call the classifier for each part and add up the logits"
+        )
+    return True
 
 
 def rebuilt(output: tuple[Any, ...], parts: Iterable[Any]) -> tuple[Any, ...]:

@@ -77,9 +77,11 @@ def _refuse_stale(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> N
     """Before every step of every optimizer."""
     if not _replaced or torch.compiler.is_compiling():
         return
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    for key in held & _replaced.keys():
+    held = {id(parameter): parameter for group in optimizer.param_groups for parameter in group["params"]}
+    for key in held.keys() & _replaced.keys():
         joint = _replaced[key][1]()
+        if held[key].grad is not None:
+            continue  # somebody else trains the stock classifier
         if joint is not None and joint.weight.grad is not None and id(joint.weight) not in held:
             raise ValueError(_lacks(optimizer, "weight and holds that of the classifier which ssfe.enhance replaced"))
 

@@ -84,9 +84,9 @@ class JointLoss(nn.Module):
         elif isinstance(output, Tensor):
             batch, classes = _check_class_logits(output, labels)
         else:
-            several = "; of several outputs, add up the loss of each" if isinstance(output, tuple | list | dict) else ""
             raise TypeError(
-                f"JointLoss takes an enhanced network's output or (B, N) logits, not {type(output).__name__}{several}"
+                f"JointLoss takes an enhanced network's output or (B, N) logits, not {type(output).__name__}"
+                f"{_inside(output)}"
             )
         labels = _check_labels(labels, batch, classes)
         self._watch(output)
@@ -149,6 +149,15 @@ def _check_class_logits(output: Tensor, labels: Tensor) -> tuple[int, int]:
     return output.shape[0], output.shape[1]
 
 
+def _inside(output: object) -> str:
+    """What to do with something that may hold the logits."""
+    if isinstance(output, dict) and "logits" in output:  # transformers' ModelOutput is one
+        return ": give its logits, output['logits']"
+    if isinstance(output, tuple) and output and isinstance(output[0], Tensor) and output[0].ndim == 4:
+        return ": a slice of JointLogits slices its fields; give JointLogits(output.logits[:n], output.views[:n])"
+    return "; of several outputs, add up the loss of each" if isinstance(output, tuple | list | dict) else ""
+
+
 def _check_labels(labels: Tensor, batch: int, classes: int) -> Tensor:
     if labels.is_floating_point():
         if labels.shape != (batch, classes):
@@ -164,12 +173,13 @@ def _check_labels(labels: Tensor, batch: int, classes: int) -> Tensor:
     if labels.shape != (batch,):
         hint = "; probabilities are floating point: labels.float()" if labels.shape == (batch, classes) else ""
         raise ValueError(f"class indices must be of shape {(batch,)}, not {tuple(labels.shape)}{hint}")
+    labels = labels.long()
     if _readable(labels) and batch:
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= classes:
             wrong = low if low < 0 else high
             raise ValueError(f"label {wrong} lies outside 0..{classes - 1}: the network has {classes} classes")
-    return labels.long()
+    return labels
 
 
 def _check_probabilities(labels: Tensor) -> None:

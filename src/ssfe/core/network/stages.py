@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from ssfe.core.network.trial import shapes_at
@@ -23,7 +25,7 @@ def stages(network: nn.Module, images: Tensor) -> dict[str, FeatureShape]:
         return known
     shapes = _maps(network, _children(network), images)
     names = list(shapes)
-    pairs = zip(names, [*names[1:], ""], strict=True)
+    pairs = pairwise([*names, ""])
     leaves = {name for name in names if not list(network.get_submodule(name).children())}
     return {name: shapes[name] for name, after in pairs if name not in leaves or shapes.get(after) != shapes[name]}
 

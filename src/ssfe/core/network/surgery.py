@@ -128,6 +128,12 @@ def check_linear(layer: nn.Module) -> None:
             f"the classifier {type(layer).__name__} has hooks, which the layer in its place would not call: remove "
             "them, and put them on the joint classifier afterwards"
         )
+    for name, parameter in layer.named_parameters():
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise TypeError(
+                f"the classifier's {name} has hooks, which the parameter in its place would not call (an optimizer's "
+                "step in the backward pass, a gradient mask): enhance first, then put them on model.parameters()"
+            )
     others = {name for name, _ in (*layer.named_parameters(), *layer.named_buffers())} - {"weight", "bias"}
     if others:
         raise TypeError(

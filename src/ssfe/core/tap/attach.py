@@ -67,6 +67,11 @@ def _check_place(network: nn.Module, tap: str, classifier: tuple[str, nn.Module]
             f"the tap {tap!r} is or holds the classifier {name!r}: leave tap out to disturb the classifier's input, or "
             "name an earlier module"
         )
+    if any(type(module).__name__ == "SplitBatchNorm2d" for module in network.modules()):  # timm's --split-bn
+        raise ValueError(
+            f"the tap {tap!r} would mix up the batch norms of {type(network).__name__}: SplitBatchNorm2d splits a "
+            "batch of augmented images by their place, and views stand before them. Leave out tap, or the split"
+        )
     for path in [*ancestors(tap), tap]:
         part = network.get_submodule(path)
         if hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None:

@@ -56,6 +56,7 @@ class TappedClassifier(EmbeddedClassifier):
         Raises:
             RuntimeError: if the views did not arrive; in training mode outside the network's own forward.
         """
+        self._call.called = True
         if not self.tap.under_way:
             if not self.training:
                 return self._stock_product(x)
@@ -64,9 +65,7 @@ class TappedClassifier(EmbeddedClassifier):
         if not self._packs():
             return self._product(x, *self._rows(self.inference))
         self._call.sampled = self.tap.views
-        stacked = self._stacked_views(x, self.tap.views)
-        self._call.rows = max(self._call.rows, stacked.shape[0])
-        return stacked
+        return self._call.note(self._stacked_views(x, self.tap.views))
 
     def pack(self, network: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         """Forward hook of the network; aggregates the views in evaluation mode."""

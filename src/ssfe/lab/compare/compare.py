@@ -22,6 +22,7 @@ from ssfe.lab.files import read_yaml, write_json, write_whole
 from ssfe.lab.methods import make_method, method_options
 from ssfe.lab.models.names import check_name
 from ssfe.lab.run.experiment import prepare
+from ssfe.lab.run.folder import check_outside
 from ssfe.lab.run.options import FREE, differs
 
 Say = Callable[[str], None]
@@ -73,6 +74,7 @@ def compare(
     """
     if jobs < 1:
         raise UserError(f"jobs={jobs} must be at least 1")
+    check_outside(output, common.data)
     # Nothing runs before the cells are known to make sense; the data is read once here to say so early.
     entries = as_before(read_entries(methods, common), _labels(output), common)
     for entry in entries:

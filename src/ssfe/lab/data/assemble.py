@@ -62,10 +62,10 @@ def check_options(options: DataOptions) -> None:
     """Raise UserError for an option out of range."""
     if not 0 < options.val_fraction < 1:
         raise UserError(f"val_fraction is {options.val_fraction}: it must lie between 0 and 1, for example 0.1.")
-    for name in ("image_size", "limit_train", "limit_test"):
+    for name, least in (("image_size", 2), ("limit_train", 1), ("limit_test", 1)):
         value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"{name} is {value}: it must be at least 1, or left out.")
+        if value is not None and value < least:
+            raise UserError(f"{name} is {value}: it must be at least {least}, or left out.")
 
 
 def with_test(source: Source) -> Source:

@@ -37,7 +37,7 @@ def read_folder(path: Path) -> Source:
     Raises UserError for a folder without images, with an empty class, with fewer than two classes, or whose splits
     have different classes.
     """
-    found = _split_folders(path)
+    found = split_folders(path)
     if not found:
         classes = _classes(path)
         images, skipped = _images(path, classes)
@@ -69,7 +69,7 @@ def _folders(path: Path) -> list[Path]:
     return sorted(inside)
 
 
-def _split_folders(path: Path) -> dict[str, Path]:
+def split_folders(path: Path) -> dict[str, Path]:
     """The split folders inside ``path`` by split; empty if there are none. A split folder has folders inside (a
     folder ``train`` of train pictures is a class)."""
     found: dict[str, Path] = {}

@@ -21,7 +21,9 @@ def make_transformation(options: MethodOptions) -> ssfe.Transformation:
         return channel_discard(options)
     chosen = f"transformation={options.transformation}"
     if options.tap is None and options.transformation == "turns":
-        raise ValueError(f"{chosen} needs maps: name a tap, such as tap=layer3 (ssfe taps MODEL lists them)")
+        raise ValueError(
+            f"{chosen} needs maps: name a tap before the last stage, such as tap=layer2 (ssfe taps MODEL lists them)"
+        )
     idle = [key for key in _MASKS if getattr(options, key) != getattr(MethodOptions(), key)]
     if idle:
         raise ValueError(f"{idle[0]}={getattr(options, idle[0])} has no effect with {chosen}: leave it out")

@@ -60,6 +60,11 @@ def load_weights(network: nn.Module, stored: Weights, source: str, *, same_class
     head = tuple(f"{name}." for name in _classifiers(network))
     stored = _without_wrapper(stored, [name for name in own if not name.startswith(head)])
     stored = {**_shared(own, stored), **stored}
+    if any(name.startswith(head) and name.endswith("._extra_state") for name in stored):
+        raise UserError(
+            f"{source} are of an enhanced network, with a joint classifier: give the folder of its run, or the "
+            "state_dict of ssfe.fold(network)"
+        )
     fresh = _why_fresh({name for name in {*own, *stored} if name.startswith(head)}, own, stored, same_classes)
     wanted, given = (
         {name for name in names if not (fresh and name.startswith(head))} for names in (own.keys(), stored.keys())

@@ -20,8 +20,13 @@ from typing import Any
 import yaml
 
 from ssfe.lab.config import TrainOptions
+from ssfe.lab.data import names
+from ssfe.lab.data.folder import split_folders
 from ssfe.lab.errors import UserError
 from ssfe.lab.files import read_json, read_yaml, write_json, write_whole
+
+RUNS = Path("runs")
+"""Where new runs go."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,24 @@ class RunFolder:
         return read_json(self.result, f"remove it, and ssfe train --resume {self.path} writes it anew")
 
 
-def new_run_folder(options: TrainOptions, root: Path = Path("runs")) -> RunFolder:
+def check_outside(output: Path, data: str) -> None:
+    """Check that what is to be written would not lie among the class folders of the data, and be read as a class.
+
+    Raises:
+        UserError: if it would.
+    """
+    root, place = Path(data).expanduser().resolve(), output.expanduser().resolve()
+    if data in names() or not root.is_dir() or place == root or not place.is_relative_to(root):
+        return
+    splits = {folder.name for folder in split_folders(root).values()}
+    if not splits or place.relative_to(root).parts[0] in splits:
+        raise UserError(
+            f"{output} would lie among the classes of {data}, and be taken for one: choose a folder outside the data, "
+            "--output"
+        )
+
+
+def new_run_folder(options: TrainOptions, root: Path = RUNS) -> RunFolder:
     """A new folder named after the run: ``runs/digits-cifar_resnet20-ssfe-seed0``, ``...-2``. It is made here, so that
     of two runs started together neither gets the other's.
     """

@@ -11,7 +11,7 @@ from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.experiment import Experiment, describe, prepare
 from ssfe.lab.run.finish import finish
-from ssfe.lab.run.folder import RunFolder, new_run_folder
+from ssfe.lab.run.folder import RUNS, RunFolder, check_outside, new_run_folder
 from ssfe.lab.run.rescue import rescued
 from ssfe.lab.run.same import check_checkpoint, check_images, write_images
 from ssfe.lab.run.start import read_start, write_start
@@ -30,6 +30,7 @@ def train(options: TrainOptions, output: Path | None, say: Say) -> tuple[RunFold
     Raises:
         UserError: for mistakes of the user. Interrupted: when stopped by a signal, after a checkpoint.
     """
+    check_outside(output or RUNS, options.data)
     experiment = prepare(options)
     folder = RunFolder(output) if output is not None else new_run_folder(experiment.options)
     folder.create()
