@@ -16,6 +16,7 @@ from ssfe.cli.tables import say, wide_console
 from ssfe.lab.compare.compare import Comparison, compare
 from ssfe.lab.compare.markdown import HEADER, table_cells, uneven_seeds
 from ssfe.lab.compare.runner import ComparisonStopped
+from ssfe.lab.compare.summary import BASELINE, Row
 from ssfe.lab.config import TrainOptions
 
 _SHOWN = 7  # The rest, and readings that are not shipped, stand in results.md: a terminal is 80 columns wide.
@@ -31,7 +32,9 @@ def compare_parser() -> ArgumentParser:
         "--methods",
         type=str,
         default="plain,ssfe",
-        help="Separated by commas: plain, ssfe, sla, ...; with options of their own: ssfe:transforms=8:identity.",
+        help="Separated by commas: plain; ssfe; sla, joint labels of rotated images; ssfe+sla; and to tell why ssfe "
+        "works: discard, its views with ordinary labels; multitask, two heads instead of joint labels; dropout, of the "
+        "same features. With options of their own: ssfe:transforms=8:identity.",
     )
     parser.add_argument("--models", type=str | None, help="Networks, separated by commas. Default: as for ssfe train.")
     parser.add_argument("--seeds", type=int, default=3, help="How many, from --seed on.")
@@ -69,6 +72,8 @@ def run_compare(parsed: dict[str, Any]) -> int:
     for table in comparison_tables(comparison):
         console.print(table)
     for model in dict.fromkeys(row.model for row in comparison.rows):
+        if parsed["budget"] == "time":
+            console.print(epochs_of([row for row in comparison.rows if row.model == model]))
         if note := uneven_seeds([row for row in comparison.rows if row.model == model]):
             console.print(note)
     console.print(f"{comparison.folder / 'results.md'}, {comparison.folder / 'results.json'}", soft_wrap=True)
@@ -80,6 +85,18 @@ def run_compare(parsed: dict[str, Any]) -> int:
 
 def _listed(names: str) -> list[Any]:
     return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def epochs_of(rows: list[Row]) -> str:
+    """The epochs of each method, and the time that they take by the ratio of its step: epochs are whole."""
+    plain = max((row.epochs for row in rows if row.method == BASELINE), default=0)
+    told = [
+        f"{row.method} {row.epochs}"
+        + (f" ({row.epochs * row.step_ratio / plain:.2f} of plain's time)" if plain else "")
+        for row in rows
+        if row.shipped and row.step_ratio is not None
+    ]
+    return f"epochs: {', '.join(told)}"
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:

@@ -26,7 +26,7 @@ def evaluate_parser() -> ArgumentParser:
     parser.add_argument("--data_dir", type=Path | None, help="As for ssfe train.")
     parser.add_argument("--limit_test", type=int | None, help="Evaluate on this many images only.")
     parser.add_argument("--json", type=bool, default=False, help="Print JSON instead of a table.")
-    parser.add_argument("--batch_size", type=int | None, help="Images at a time. Default: as when it was trained.")
+    parser.add_argument("--batch_size", type=int | None, help="Images at a time. Default: as in its own evaluation.")
     add_machine_arguments(parser)
     return parser
 

@@ -75,7 +75,9 @@ def _plain(message: str) -> str:
 def add_machine_arguments(parser: ArgumentParser) -> None:
     """``--workers`` and ``--accelerator``."""
     parser.add_argument(
-        "--workers", type=int | None, help="Processes that load images. Default: one per core, up to 8."
+        "--workers",
+        type=int | None,
+        help="Processes that load images. Default: none for images held in memory, else one per core, up to 8.",
     )
     parser.add_argument("--accelerator", type=str, default="auto", help="auto, cpu, cuda, mps, ...")
 

@@ -20,7 +20,9 @@ from ssfe.lab.run.options import check_same
 from ssfe.lab.run.train import resume, train
 from ssfe.lab.training.interrupt import Interrupted
 
-USAGE = "ssfe train [DATA] [--model NAME] [--method ssfe|plain] [--epochs N] [--seed S] [--output DIR] [OPTION ...]"
+USAGE = (
+    "ssfe train [DATA] [--model NAME] [--method ssfe|plain|sla|...] [--epochs N] [--seed S] [--output DIR] [OPTION ...]"
+)
 
 
 def train_parser() -> ArgumentParser:

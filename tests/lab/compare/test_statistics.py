@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,9 @@ accuracies = st.lists(st.floats(0, 1), min_size=2, max_size=8)
 def test_interval_is_students_t(values: list[float]) -> None:
     result = estimate(values)
     n, mean = len(values), sum(values) / len(values)
+    if statistics.pstdev(values) < 1e-6:
+        assert (result.low, result.high) == (None, None), "a spread of zero says too little"
+        return
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
     half = stats.t(n - 1).ppf(0.975) * deviation / math.sqrt(n)
     assert (result.mean, result.count) == (pytest.approx(mean), n)
@@ -43,7 +47,7 @@ def test_without_pairs_or_spread_there_is_no_p() -> None:
     for method in ({0: 0.5}, {0: 0.75, 1: 0.75}):
         result = paired_difference(method, {0: 0.25, 1: 0.25})
         assert result is not None
-        assert result.p is None
+        assert (result.p, result.estimate.low, result.estimate.high) == (None, None, None)
 
 
 @given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), max_size=6), st.floats(0.001, 0.2))
@@ -55,3 +59,7 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: dict[str, f
             break
         rejected.add(name)
     assert {name for name, p in adjusted.items() if p <= level} == rejected
+
+
+def test_comparisons_without_a_p_count_too() -> None:
+    assert holm({"a": 0.01, "b": 0.02}, family=4) == {"a": pytest.approx(0.04), "b": pytest.approx(0.06)}

@@ -31,6 +31,7 @@ def result(
         "seconds": 5 * seconds,
         "seconds_per_epoch": seconds,
         "shipped_inference": shipped,
+        "val": {name: {"top1": value - 0.1} for name, value in own.items()},
         "test": {**metrics, "pretext": {"top1": 1.0, "nll": 0.0, "ece": 0.0}},
         "parameters": {"shipped": 1234},
     }
@@ -66,6 +67,8 @@ def test_rows_compare_each_method_with_plain_and_correct_the_p_values() -> None:
     assert ssfe.difference is not None
     assert ssfe.difference.estimate == expected.estimate
     assert ssfe.difference.p == expected.p
+    assert ssfe.metrics["val_top1"].mean == pytest.approx(ssfe.top1.mean - 0.1)
+    assert ssfe.differences["val_top1"].estimate.mean == pytest.approx(expected.estimate.mean)
     assert plain.differences == {}
     nll = ssfe.differences["nll"]
     assert nll.estimate.mean == pytest.approx(-0.02)

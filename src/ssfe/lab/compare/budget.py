@@ -46,7 +46,7 @@ def step_ratios(
 
 
 def equal_time_epochs(epochs: int, ratio: float) -> int:
-    """The epochs that cost what ``epochs`` of plain training cost, at least one."""
+    """The epochs that cost what ``epochs`` of plain training cost, to the nearest whole one, and at least one."""
     return max(1, round(epochs / ratio))
 
 

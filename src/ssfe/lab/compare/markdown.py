@@ -10,7 +10,7 @@ from ssfe.lab.compare.summary import Row, Run
 
 HEADER = (
     *("method", "top-1 %", "vs plain", "p (Holm)", "NLL", "ECE", "step"),  # what a terminal shows
-    *("seeds", "epochs", "parameters"),
+    *("seeds", "epochs", "parameters", "val top-1 %", "val vs plain"),
 )
 CALIBRATION_HEADER = (
     *("method", "NLL vs plain", "p (Holm)", "ECE vs plain", "p (Holm)"),
@@ -25,13 +25,15 @@ def table_cells(row: Row, short: bool = False) -> tuple[str, ...]:
     return (
         _name(row),
         interval(row.top1, 100, ".2f", short),
-        *_against_plain(row, "top1", 100, "+.2f", short),
+        *against_plain(row, "top1", 100, "+.2f", short),
         _mean(row, "nll"),
         _mean(row, "ece"),
         "" if row.step_ratio is None else f"{row.step_ratio:.2f}x",
         f"{seeds}" if pairs in (None, seeds) else f"{seeds}, {pairs} with plain",
         str(row.epochs),
         f"{row.parameters:,}",
+        interval(row.metrics["val_top1"], 100, ".2f", short) if "val_top1" in row.metrics else "",
+        against_plain(row, "val_top1", 100, "+.2f", short)[0],
     )
 
 
@@ -39,13 +41,13 @@ def calibration_cells(row: Row) -> tuple[str, ...]:
     """A row's cells in the order of :data:`CALIBRATION_HEADER`."""
     return (
         _name(row),
-        *_against_plain(row, "nll", 1, "+.3f"),
-        *_against_plain(row, "ece", 1, "+.3f"),
+        *against_plain(row, "nll", 1, "+.3f"),
+        *against_plain(row, "ece", 1, "+.3f"),
         "" if row.temperature is None else f"{row.temperature.mean:.2f}",
         _mean(row, "scaled_nll"),
-        *_against_plain(row, "scaled_nll", 1, "+.3f"),
+        *against_plain(row, "scaled_nll", 1, "+.3f"),
         _mean(row, "scaled_ece"),
-        *_against_plain(row, "scaled_ece", 1, "+.3f"),
+        *against_plain(row, "scaled_ece", 1, "+.3f"),
     )
 
 
@@ -93,8 +95,9 @@ def uneven_seeds(rows: Sequence[Row]) -> str:
 
 LEGEND = """Mean and 95% interval over seeds (Student's t), on one set of test images; differences to plain training
 paired by seed, p of the paired t-test corrected over the methods (Holm), for each metric by itself. NLL in nats. Step:
-the time of a training step as a ratio to plain, measured in alternation. T: the temperature that minimises NLL on
-validation images (Guo et al. 2017); at T, the logits are divided by it, which leaves top-1 as it is."""
+the time of a training step as a ratio to plain, measured in alternation. Val: on validation images, to choose by. T:
+the temperature that minimises NLL on validation images (Guo et al. 2017); at T, the logits are divided by it, which
+leaves top-1 as it is."""
 
 
 def markdown(rows: Sequence[Row], results: Sequence[Run], data: str, failures: Sequence[str] = ()) -> str:
@@ -122,8 +125,8 @@ def _mean(row: Row, metric: str) -> str:
     return f"{row.metrics[metric].mean:.3f}" if metric in row.metrics else ""
 
 
-def _against_plain(row: Row, metric: str, scale: float, form: str, short: bool = False) -> tuple[str, str]:
-    """Difference and p-value."""
+def against_plain(row: Row, metric: str, scale: float, form: str, short: bool = False) -> tuple[str, str]:
+    """A metric's difference to plain training, and its p-value after correction, as text; empty where there is none."""
     difference = row.differences.get(metric)
     return ("", "") if difference is None else (interval(difference.estimate, scale, form, short), _p(difference))
 

@@ -11,7 +11,8 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95% confidence interval (Student's t); no interval for a single value.
+    """A mean with its 95% confidence interval (Student's t); no interval for a single value, nor for equal values, of
+    which a spread of zero says too little.
 
     Attributes:
         mean: of the values.
@@ -44,7 +45,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     """Mean and 95% interval of independent values."""
     sample = np.asarray(values, dtype=np.float64)
     mean = float(sample.mean())
-    if len(sample) < 2:
+    if len(sample) < 2 or _equal(sample):
         return Estimate(mean, None, None, len(sample))
     half = float(stats.t.ppf(0.975, len(sample) - 1) * stats.sem(sample))
     return Estimate(mean, mean - half, mean + half, len(sample))
@@ -56,20 +57,25 @@ def paired_difference(method: Mapping[int, float], baseline: Mapping[int, float]
     if not seeds:
         return None
     differences = [method[seed] - baseline[seed] for seed in seeds]
-    spread = float(np.std(differences))
-    # Equal differences differ in their last bits.
-    if len(seeds) < 2 or spread < 1e-6:
+    if len(seeds) < 2 or _equal(differences):
         return PairedDifference(estimate(differences), None)
     test = stats.ttest_rel([method[seed] for seed in seeds], [baseline[seed] for seed in seeds])
     return PairedDifference(estimate(differences), float(test.pvalue))
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down correction (Holm 1979): adjusted p-values, monotone and at most 1."""
+def _equal(values: Sequence[float] | np.ndarray) -> bool:
+    return float(np.std(values)) < 1e-6  # equal differences differ in their last bits
+
+
+def holm(p_values: Mapping[str, float], family: int | None = None) -> dict[str, float]:
+    """Holm's step-down correction (Holm 1979): adjusted p-values, monotone and at most 1.
+
+    ``family``: how many comparisons there are, if some of them have no p-value.
+    """
     adjusted: dict[str, float] = {}
     largest = 0.0
     ranked = sorted(p_values, key=lambda name: p_values[name])
     for rank, name in enumerate(ranked):
-        largest = max(largest, min(1.0, (len(ranked) - rank) * p_values[name]))
+        largest = max(largest, min(1.0, ((family or len(ranked)) - rank) * p_values[name]))
         adjusted[name] = largest
     return adjusted

@@ -9,8 +9,9 @@ from typing import Any
 from ssfe.lab.compare.statistics import Estimate, PairedDifference, estimate, holm, paired_difference
 
 BASELINE = "plain"
-METRICS = ("top1", "nll", "ece", "scaled_nll", "scaled_ece")
-"""top-1 and ECE are shares in [0, 1], NLL is in nats; ``scaled``: after temperature scaling, on validation images."""
+METRICS = ("top1", "nll", "ece", "scaled_nll", "scaled_ece", "val_top1")
+"""top-1 and ECE are shares in [0, 1], NLL is in nats, on test images; ``scaled``: after temperature scaling, on
+validation images; ``val_top1``: on validation images, to choose by."""
 
 Run = dict[str, Any]
 """The result.json of a finished cell, with its ``label``."""
@@ -23,7 +24,7 @@ class Row:
     Attributes:
         model, method, reading: which; the method as it was asked for, such as ``ssfe:transforms=8``. ``shipped`` says
             whether the reading is the one that is shipped.
-        metrics: on test images, by name; see :data:`METRICS`. The scaled ones of the shipped reading alone.
+        metrics: by name; see :data:`METRICS`. The scaled ones of the shipped reading alone.
         differences: of each metric to plain training, paired by seed, with p-values corrected over the methods for the
             shipped readings; none for plain itself or where plain is missing.
         temperature: that validation images ask for, or None.
@@ -93,7 +94,8 @@ def scores(runs: Mapping[int, Run], reading: str, metric: str) -> dict[int, floa
         metric: see :data:`METRICS`.
     """
     if not metric.startswith("scaled_"):
-        return {seed: float(run["test"][reading][metric]) for seed, run in runs.items() if reading in run["test"]}
+        part, name = ("val", "top1") if metric == "val_top1" else ("test", metric)
+        return {seed: float(run[part][reading][name]) for seed, run in runs.items() if reading in run.get(part, {})}
     name = metric.removeprefix("scaled_")
     return {
         seed: float(run["temperature_scaled"][name])
@@ -138,12 +140,10 @@ def _differences(runs: dict[int, Run], reading: str, plain: dict[int, Run]) -> d
 
 
 def _corrected(rows: list[Row], metric: str) -> list[Row]:
-    tested = {
-        row.method: difference.p
-        for row in rows
-        if row.shipped and (difference := row.differences.get(metric)) is not None and difference.p is not None
-    }
-    adjusted = holm(tested)
+    found = {row.method: row.differences[metric] for row in rows if row.shipped and metric in row.differences}
+    tested = {method: difference.p for method, difference in found.items() if difference.p is not None}
+    # Differences without spread have no p, and are among those looked at all the same.
+    adjusted = holm(tested, sum(difference.estimate.count > 1 for difference in found.values()))
     return [
         replace(
             row,
