@@ -124,7 +124,8 @@ _ALL = [
     Study(
         "cifar100-16px-long",
         "CIFAR-100 at 16 px, 100 images per class, quarter-width ResNet-18, 100 epochs of 128-image batches",
-        "The network of the short training, five times as long: is it the length of training that ssfe needs?",
+        "The network of the short training (there in float32), five times as long: is it the length of training that "
+        "ssfe needs?",
         "two CPU cores",
         [*_QUARTER_16, "--epochs", "100", "--precision", "bf16", "--jobs", "2"],
         [("plain,ssfe", 5), ("ssfe:tap=layer4.0", 5)],
@@ -189,7 +190,7 @@ _ALL = [
     ),
     Study(
         "fashion-mnist",
-        "Fashion-MNIST, all images, cifar_resnet20, 5 epochs",
+        "Fashion-MNIST, all 60,000 images (54,000 to train on), cifar_resnet20, 5 epochs",
         "Grey images, few classes, enough data.",
         "two CPU cores, for some hours",
         ["fashion-mnist", "--models", "cifar_resnet20", "--epochs", "5", "--precision", "fp32", "--jobs", "2"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -35,7 +35,10 @@ def fresh_dynamo() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-def train(model: nn.Module, twin: nn.Module, own: nn.Module) -> None:
+EXACT = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def train(model: nn.Module, twin: nn.Module, own: nn.Module, tolerance: Mapping[str, float] = EXACT) -> None:
     """Steps of the compiled network and of its eager twin, side by side; ``own`` holds the compiled one's weights."""
     loss = JointLoss(0.1)
     optimizers = [torch.optim.SGD(network.parameters(), 0.05) for network in (own, twin)]
@@ -48,9 +51,9 @@ def train(model: nn.Module, twin: nn.Module, own: nn.Module) -> None:
             losses.append(loss(network(x), labels))
             losses[-1].backward()
             optimizer.step()
-        torch.testing.assert_close(losses[0], losses[1])
+        torch.testing.assert_close(losses[0], losses[1], **tolerance)
     compiled_state = {key.removeprefix("_orig_mod."): value for key, value in own.state_dict().items()}
-    torch.testing.assert_close(compiled_state, dict(twin.state_dict()), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(compiled_state, dict(twin.state_dict()), **tolerance)
 
 
 # torch.compile(model) compiles the forward and the outermost hooks apart, and looks at what they pass on.
@@ -74,6 +77,14 @@ def test_trains_as_the_eager_network(network: type[nn.Module], views: Any, in_pl
     torch.testing.assert_close(model(x.flip(0)), first.flip(0))
     torch.testing.assert_close(fold(own)(x), first)
     assert isinstance(model.train()(x), JointLogits)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+def test_trains_under_autocast_as_the_eager_network() -> None:
+    own = enhance(TinyNet(), distill=True)
+    twin = copy.deepcopy(own)
+    with torch.autocast("cpu", torch.bfloat16):
+        train(torch.compile(own, backend="aot_eager", fullgraph=True), twin, own, {"rtol": 2e-2, "atol": 1e-2})
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")

@@ -99,7 +99,8 @@ def test_predict_tells_of_what_it_could_not_read(finished: Path, photos: Path, e
 def test_train_at_a_deeper_tap(elsewhere: Path) -> None:
     shown = succeed("train", *SMALL, "--epochs", "1", "--tap", "layer2", "--transformation", "turns").out
     result = read_json(elsewhere / "runs" / "digits-cifar_resnet20-ssfe-seed0" / "result.json")
-    assert "ssfe: 4 views of layer2, turns; a step takes 64 images = 256 views" in shown
+    price = "each computed from there on (ssfe taps MODEL lists the cost)"
+    assert f"ssfe: 4 views of layer2, turns, {price}; a step takes 64 images = 256 views" in shown
     assert "Pretext task (how are the features turned?)" in shown
     assert result["shipped_inference"] == "single"
     assert result["test"]["shipped"] == pytest.approx(result["test"]["single"], abs=1e-5)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ssfe.cli.compare import comparison_tables
+from ssfe.cli.compare import comparison_tables, epochs_of
 from ssfe.lab.compare.compare import Comparison
 from ssfe.lab.compare.markdown import CALIBRATION_HEADER, HEADER, markdown, table_cells
 from ssfe.lab.compare.statistics import paired_difference
@@ -178,3 +178,8 @@ def test_the_terminal_table_shows_every_figure_in_eighty_columns() -> None:
     expected = [list(table_cells(row, short=True)) for row in rows if row.shipped]
     assert [cells[1:] for cells in printed if any(cells[1:])] == [cells[1 : len(printed[0])] for cells in expected]
     assert "".join(cells[0] for cells in printed) == "".join(cells[0] for cells in expected)
+
+
+def test_equal_time_in_whole_epochs_is_told() -> None:
+    rows = summarise(RESULTS, {"net": {"plain": 1.0, "ssfe": 1.25}})
+    assert epochs_of(rows) == "epochs: plain 5 (1.00 of plain's time), ssfe 5 (1.25 of plain's time)"

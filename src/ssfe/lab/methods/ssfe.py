@@ -36,7 +36,9 @@ class FeatureEnhancement(Method):
         self.views = self.transform.transforms if options.views == "all" else 1
         what = f"scheme {options.scheme}" if options.transformation == "channels" else options.transformation
         where = options.tap or ("the features" if options.transformation == "channels" else "the last map")
-        self.summary = f"ssfe: {self.transform.transforms} views of {where}, {what}"
+        dear = options.tap is not None and options.views == "all"
+        price = ", each computed from there on (ssfe taps MODEL lists the cost)" if dear else ""
+        self.summary = f"ssfe: {self.transform.transforms} views of {where}, {what}{price}"
         self.criterion = ssfe.JointLoss(label_smoothing, check_finite=False)  # the run looks at each epoch
 
     def prepare(self, network: nn.Module) -> nn.Module:
