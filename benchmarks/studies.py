@@ -11,6 +11,8 @@ PACED = "plain:gradient_scale=0.25,discard:gradient_scale=0.25"
 """The classifier at the pace of joint rows, without joint labels: is it the pace that helps?"""
 _VIEWS_ALONE = "discard:tap=layer4.0,discard:tap=layer4.0:gradient_scale=0.25"
 """The views of that tap with ordinary labels, from a classifier at a plain pace and at that of joint rows."""
+_RIVALS = "discard,dropout,plain:gradient_scale=0.25"
+"""Views without joint labels, plain dropout of the same features, and the pace alone."""
 VARIANTS = "ssfe:identity,ssfe:transforms=2,ssfe:transforms=8,dropout"
 
 
@@ -128,7 +130,9 @@ _ALL = [
         "ssfe needs?",
         "two CPU cores",
         [*_QUARTER_16, "--epochs", "100", "--precision", "bf16", "--jobs", "2"],
-        [("plain,ssfe", 5), ("ssfe:tap=layer4.0", 5)],
+        [("plain,ssfe", 10), (_RIVALS, 10), ("ssfe:tap=layer4.0", 5)],
+        fresh={"ssfe": 5},
+        controls={"ssfe": _RIVALS.split(",")},
     ),
     Study(
         "fashion-mnist-2000",
