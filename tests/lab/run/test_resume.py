@@ -17,7 +17,6 @@ import safetensors.torch
 import torch
 from command import SMALL, complaint, metrics_without_time, photographs, read_json, ssfe, succeed
 
-from ssfe.lab.run.finish import finish
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.training.epoch_log import EpochLog
 from ssfe.lab.training.interrupt import Checkpoints
@@ -182,7 +181,7 @@ def test_ctrl_c_while_the_result_is_measured(
 
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(f"{finish.__module__}.finish", interrupted)
+        patch.setattr("ssfe.lab.run.train.finish", interrupted)
         stopped = ssfe("train", *DEFAULT, "--output", folder)
     assert (stopped.code, f"--resume {folder}" in stopped.err) == (130, True)
     resumed = succeed("train", "--resume", folder).out
