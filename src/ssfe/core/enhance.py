@@ -63,10 +63,10 @@ def enhance(
 
     A network may average its logits over several rows for each image (crops, clips of a video), provided that an
     image's rows lie side by side: views are stacked in front of them, along the batch dimension. One that orders the
-    rows otherwise, such as time before image, would mix up the views.
+    rows otherwise, such as time before image, would mix up the views, and is refused in its first step of training.
 
-    A frozen classifier stays frozen. One with hooks, or whose parameters another layer shares, is refused; one that
-    another enhanced network has too is warned of.
+    A frozen classifier stays frozen. One with hooks, on the layer or its parameters, or whose parameters another layer
+    shares, is refused; one that another enhanced network has too is warned of.
 
     Args:
         model: a network with a Linear or 1x1 Conv2d classifier: timm, torchvision, or any module. Modified in place.

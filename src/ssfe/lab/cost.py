@@ -7,8 +7,9 @@ from typing import Any, Literal
 import torch
 
 import ssfe
+from ssfe.core.network.trial import first_line
 from ssfe.lab.config import MethodOptions
-from ssfe.lab.errors import UserError, first_line
+from ssfe.lab.errors import UserError
 from ssfe.lab.methods.transformation import make_transformation
 from ssfe.lab.models import build_model, choose_model
 from ssfe.lab.models.names import check_name, own_size

@@ -24,8 +24,3 @@ def said_of_files(error: OSError) -> str:
     if error.strerror is None or error.filename is None:
         return str(error) or type(error).__name__
     return f"{error.strerror}: {error.filename}"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none; 200 characters at most."""
-    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:200]

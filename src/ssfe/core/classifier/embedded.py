@@ -77,7 +77,7 @@ class EmbeddedClassifier(JointClassifier):
     _hooks: Sequence[int] = ()
     """Numbers of its hooks."""
     enhanced_with: Mapping[str, Any] = {}
-    """Options that a front enhanced the network with, so that it does not take others for granted later."""
+    """Options that Lightning's callback enhanced the network with: other ones later would change nothing."""
     _followed = False
     """Whether a step has shown that the network leaves the order of its logits' rows alone."""
 

@@ -11,7 +11,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from ssfe.lab.errors import UserError, first_line
+from ssfe.core.network.trial import first_line
+from ssfe.lab.errors import UserError
 from ssfe.lab.models.names import check_name
 from ssfe.lab.models.spec import ModelSpec
 from ssfe.lab.models.stem_surgery import config

@@ -10,7 +10,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from ssfe.lab.errors import UserError, first_line
+from ssfe.core.network.trial import first_line
+from ssfe.lab.errors import UserError
 from ssfe.lab.models.stem_surgery import config
 
 Weights = Mapping[str, Tensor]

@@ -91,7 +91,8 @@ def _table(rows: Sequence[Row], coloured: dict[str, str]) -> Table:
         rows=[written(row) for row in rows if row.shipped],
         caption="Shipped models on the test images: mean and 95% interval over seeds (Student's t). Differences to "
         "plain are paired by seed, in points; p of the paired t-test, corrected over the methods (Holm). NLL in nats. "
-        f"Step: time of a training step as a ratio to plain, measured in alternation. {uneven_seeds(rows)}",
+        "Step: time of a training step as a ratio to plain, measured in alternation. Val: on validation images, to "
+        f"choose by. {uneven_seeds(rows)}",
         more=[written(row) for row in rows if not row.shipped],
         more_title="Other ways to predict, not shipped",
     )

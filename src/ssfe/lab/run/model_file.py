@@ -12,8 +12,9 @@ import timm
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from ssfe.core.network.trial import first_line
 from ssfe.lab.data import Preprocessing
-from ssfe.lab.errors import UserError, first_line
+from ssfe.lab.errors import UserError
 from ssfe.lab.files import write_json, write_whole
 from ssfe.lab.models import ModelSpec
 from ssfe.lab.run.folder import RunFolder

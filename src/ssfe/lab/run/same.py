@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ssfe.core.network.trial import first_line
 from ssfe.lab.data import DataSplits
-from ssfe.lab.errors import UserError, first_line
+from ssfe.lab.errors import UserError
 from ssfe.lab.files import write_json
 from ssfe.lab.run.folder import RunFolder
 

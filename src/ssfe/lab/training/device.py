@@ -6,8 +6,9 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from ssfe.core.network.trial import first_line
 from ssfe.lab.config import EngineOptions
-from ssfe.lab.errors import UserError, first_line
+from ssfe.lab.errors import UserError
 from ssfe.lab.training.quiet import SILENT, quiet_lightning
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssfe.core.network.trial import first_line
 from ssfe.lab.data import load_run_test
-from ssfe.lab.errors import UserError, first_line
+from ssfe.lab.errors import UserError
 from ssfe.lab.report.collect import Integers, Missing, Predicted, RunRecord
 from ssfe.lab.report.gradcam import Heat, grad_cam
 from ssfe.lab.report.page import Example, Tile
