@@ -25,9 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.power import seeds_needed
-from benchmarks.studies import PACED, STUDIES, Study
+from benchmarks.studies import STUDIES, Study
 from ssfe.lab.compare.markdown import (
-    CALIBRATION_HEADER,
     HEADER,
     LEGEND,
     against_plain,
@@ -40,17 +39,16 @@ from ssfe.lab.compare.markdown import (
 )
 from ssfe.lab.compare.summary import BASELINE, Row, scores, summarise
 
-_LEAD = (
-    *("ssfe:tap=layer4.0", "discard:tap=layer4.0", "discard:tap=layer4.0:gradient_scale=0.25"),
-    "ssfe:tap=layer3.1",
-)
-SHOWN = ("plain", "ssfe", "discard", "multitask", "dropout", "sla", "ssfe+sla", *_LEAD, *PACED.split(","))
-"""Methods in the README's tables: as they are by default, what is more accurate, and the controls. The other variants
-are in docs/evidence.md.
+SHOWN = ("ssfe", "ssfe:tap=layer4.0", "ssfe:tap=layer3.1", "sla", "ssfe+sla")
+"""Methods in the README's table: the default, the tap that has looked promising, and the peer. Plain training's own
+figures, the controls and the other variants are in docs/evidence.md.
 """
 
-BRIEF = ("method", "seeds", "top-1 %", "vs plain", "p (Holm)", "NLL", "ECE", "ECE vs plain", "ECE at T", "step")
-"""Columns of the README's tables; docs/evidence.md has them all."""
+OVERVIEW = (
+    *("study", "method", "seeds", "top-1 %", "vs plain", "p (Holm)", "NLL vs plain", "NLL at T vs plain"),
+    *("ECE vs plain", "step"),
+)
+"""Columns of the README's table; docs/evidence.md has them all."""
 
 ENOUGH = 5
 """Seeds that a standard deviation is worth quoting from."""
@@ -101,17 +99,23 @@ def progress(study: Study, content: dict[str, Any]) -> str:
     return "" if done >= of else f", {done} of {of} cells so far"
 
 
-def brief(own: list[Row]) -> str:
-    """One narrow table: the shipped readings of :data:`SHOWN`."""
-    return markdown_table(BRIEF, [brief_cells(row) for row in own if row.shipped and row.method in SHOWN])
+def overview(studies: list[Study]) -> str:
+    """One table over the studies: the shipped readings of :data:`SHOWN` against plain training, by method."""
+    found = [(study, row) for study in studies if (content := results(study)) for row in rows(content) if row.shipped]
+    lines = [overview_cells(study, row) for method in SHOWN for study, row in found if row.method == method]
+    return markdown_table(OVERVIEW, lines)
 
 
-def brief_cells(row: Row) -> list[str]:
-    """A row's cells in the order of :data:`BRIEF`."""
-    cells, calibration = dict(zip(HEADER, table_cells(row), strict=True)), calibration_cells(row)
-    # By name, for other names there stand for several columns.
-    cells |= {name: calibration[CALIBRATION_HEADER.index(name)] for name in ("ECE vs plain", "ECE at T")}
-    return [cells[name] for name in BRIEF]
+def overview_cells(study: Study, row: Row) -> list[str]:
+    """A row's cells in the order of :data:`OVERVIEW`."""
+    cells = dict(zip(HEADER, table_cells(row), strict=True))
+    name = f"[{study.name}](docs/evidence.md#{study.name})"
+    return [
+        name if study.models == 1 else f"{name}, {row.model}",
+        *(row.method, cells["seeds"], f"{100 * row.top1.mean:.2f}", cells["vs plain"], cells["p (Holm)"]),
+        *(against_plain(row, metric, 1, "+.3f")[0] for metric in ("nll", "scaled_nll", "ece")),
+        cells["step"],
+    ]
 
 
 def full(own: list[Row], content: dict[str, Any]) -> str:
@@ -193,13 +197,19 @@ def tables(content: dict[str, Any], draw: Callable[[list[Row]], str]) -> str:
     return "\n\n".join(f"{model}:\n\n{text}" if len(models) > 1 else text for model, text in drawn.items())
 
 
-def short(study: Study) -> str:
-    """For the README: shipped readings only."""
-    content = results(study)
-    if content is None:
-        return ""
-    about = f"{machine(content)}{progress(study, content)}"
-    return f"**{study.title}** ({about})\n\n{tables(content, brief)}\n"
+def catalogue(studies: list[Study]) -> str:
+    """What each study trains, where, and how much of it has been run."""
+    lines = []
+    for study in studies:
+        content = results(study)
+        state = f"{machine(content)}{progress(study, content)}" if content else f"not run yet; needs {study.hardware}"
+        lines.append((f"`{study.name}`", study.title, state))
+    return markdown_table(("study", "what is trained", "where"), lines).replace("---:", "---")
+
+
+def short() -> str:
+    """For the README."""
+    return f"{overview([*STUDIES.values()])}\n\n{LEGEND}\n\n{catalogue([*STUDIES.values()])}\n"
 
 
 def long(study: Study) -> str:
@@ -207,7 +217,7 @@ def long(study: Study) -> str:
     content = results(study)
     every = [*(command for command, _ in study.before), *study.commands()]
     commands = "\n".join(shlex.join(command) for command in every)
-    head = f"## {study.title}\n\n{study.question}\n\n```bash\n{commands}\n```\n"
+    head = f"## {study.name}\n\n**{study.title}.** {study.question}\n\n```bash\n{commands}\n```\n"
     if content is None:
         return f"{head}\nNot run yet ({study.hardware}).\n"
     about = f"{machine(content)}{progress(study, content)}. Cells: `{study.output}/results.json`."
@@ -227,11 +237,8 @@ def replaced(text: str, block: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Both pages as they must be."""
-    missing = [study.title for study in STUDIES.values() if results(study) is None]
-    done = "\n".join(filter(None, map(short, STUDIES.values())))
-    unmeasured = f"\nNot measured yet: {'; '.join(missing)}.\n" if missing else ""
     return {
-        SHORT: replaced(SHORT.read_text(), f"{done}\n{LEGEND}\n{unmeasured}" if done else unmeasured),
+        SHORT: replaced(SHORT.read_text(), short()),
         LONG: replaced(LONG.read_text(), "\n".join(map(long, STUDIES.values()))),
     }
 

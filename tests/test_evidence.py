@@ -33,22 +33,36 @@ def test_every_number_is_traceable_to_a_cell() -> None:
 
 
 def test_a_row_of_the_readme() -> None:
-    content = evidence.results(STUDIES["cifar100-16px"])
+    study = STUDIES["cifar100-16px"]
+    content = evidence.results(study)
     assert content is not None
     row = next(row for row in evidence.rows(content) if (row.method, row.reading) == ("ssfe", "aggregated"))
-    found = dict(zip(evidence.BRIEF, evidence.brief_cells(row), strict=True))
+    found = dict(zip(evidence.OVERVIEW, evidence.overview_cells(study, row), strict=True))
 
     def mean(label: str, *path: str) -> float:
         values: list[float] = [reduce(getitem, path, cell) for cell in content["cells"] if cell["label"] == label]  # type: ignore[arg-type]
         return sum(values) / len(values)
 
-    shipped = ("test", "shipped")
-    top1, ece = mean("ssfe", *shipped, "top1"), mean("ssfe", *shipped, "ece")
-    assert found["top-1 %"].startswith(f"{100 * top1:.2f} [")
-    assert found["vs plain"].startswith(f"{100 * (top1 - mean('plain', *shipped, 'top1')):+.2f} [")
-    assert found["ECE"] == f"{ece:.3f}"
-    assert found["ECE vs plain"].startswith(f"{ece - mean('plain', *shipped, 'ece'):+.3f} [")
-    assert found["ECE at T"] == f"{mean('ssfe', 'temperature_scaled', 'ece'):.3f}"
+    def gain(*path: str) -> float:
+        return mean("ssfe", *path) - mean("plain", *path)
+
+    shipped, scaled = ("test", "shipped"), ("temperature_scaled",)
+    assert found["study"] == "[cifar100-16px](docs/evidence.md#cifar100-16px)"
+    assert found["top-1 %"] == f"{100 * mean('ssfe', *shipped, 'top1'):.2f}"
+    assert found["vs plain"].startswith(f"{100 * gain(*shipped, 'top1'):+.2f} [")
+    assert found["NLL vs plain"].startswith(f"{gain(*shipped, 'nll'):+.3f} [")
+    assert found["NLL at T vs plain"].startswith(f"{gain(*scaled, 'nll'):+.3f} [")
+    assert found["ECE vs plain"].startswith(f"{gain(*shipped, 'ece'):+.3f} [")
+
+
+def test_the_readme_tells_of_every_study_and_links_to_its_heading() -> None:
+    text, headings = evidence.short(), evidence.LONG.read_text().splitlines()
+    for study in STUDIES.values():
+        assert f"| `{study.name}` | {study.title} | " in text
+        assert f"## {study.name}" in headings
+        content = evidence.results(study)
+        assert (f"| [{study.name}](" in text) == (content is not None)
+        assert (f"| {study.title} | not run yet; needs " in text) == (content is None)
 
 
 def test_a_lead_is_tested_on_the_seeds_that_came_after_it() -> None:
