@@ -87,7 +87,8 @@ def run(study: Study, jobs: int | None = None) -> int:
 
 def machine(content: dict[str, Any]) -> str:
     """Where the cells ran, and for how long."""
-    devices = sorted({cell["machine"]["device"] for cell in content["cells"]})
+    machines = [cell["machine"] for cell in content["cells"]]
+    devices = sorted({m.get("cpu", "cpu") if m["device"] == "cpu" else m["device"] for m in machines})
     hours = sum(cell["seconds"] for cell in content["cells"]) / 3600
     return f"{', '.join(devices)}, {hours:.1f} hours of training"
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
-
-import torch
 
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.data import DataSplits
 from ssfe.lab.methods import Method
+from ssfe.lab.run.machine import machine_record
 from ssfe.lab.run.metrics import Measured
 from ssfe.lab.training.fit import Fitted
-
-_PACKAGES = ("ssfe", "torch", "torchvision", "timm", "lightning")
 
 
 @dataclass(frozen=True)
@@ -67,13 +62,7 @@ def make_result(
         },
         "seconds": fitted.seconds,
         "seconds_per_epoch": fitted.epoch_seconds,
-        "machine": {
-            "device": torch.cuda.get_device_name(fitted.device) if fitted.device.type == "cuda" else fitted.device.type,
-            "precision": fitted.precision,
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-            "versions": {package: version(package) for package in _PACKAGES},
-        },
+        "machine": machine_record(fitted.device, fitted.precision),
     }
 
 

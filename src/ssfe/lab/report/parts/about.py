@@ -23,7 +23,7 @@ def about(command: str, options: Mapping[str, Any], machine: Mapping[str, Any]) 
     for title, kind in groups:
         names = [item.name for item in fields(kind) if item.name in options]
         tables.append((title.partition("\n")[0], [(name, written(options[name])) for name in names]))
-    made = [(name, written(value)) for name, value in machine.items() if name != "versions"]
+    made = [(name, written(value)) for name, value in machine.items() if name != "versions" and value]
     versions = [(name, str(value)) for name, value in machine.get("versions", {}).items()]
     return About("How this was made", command, [*tables, ("Made on", made), ("Versions", versions)])
 
