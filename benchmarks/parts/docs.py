@@ -153,6 +153,8 @@ def steps(found: dict[str, Any]) -> str:
     rows = []
     for one in found["steps"]:
         for name, own in one["methods"].items():
+            if name == "plain" and "sla" in one["methods"]:
+                continue  # its own alternation beside SLA: the same row again
             sizes = f"{own['flops'] / 1e9:.4f}", f"{own['parameters']:,}", f"{own['peak_bytes'] / 2**20:,.1f}"
             where = one["network"], str(one["images"][0]), one["precision"]
             rows.append((*where, name, *sizes, _ms(own["time"]), _ratio(own["time"])))
@@ -161,12 +163,14 @@ def steps(found: dict[str, Any]) -> str:
 
 def inference(found: dict[str, Any]) -> str:
     """One row for each network and way to predict."""
-    header = ("network", "batch", "prediction", "ms", "to stock")
-    rows = [
-        (one["network"], str(one["B"]), name, _ms(time), _ratio(time))
-        for one in found["inference"]
-        for name, time in one["time"].items()
-    ]
+    header = ("network", "batch", "prediction", "parameters", "peak MiB", "ms", "to stock")
+    rows = []
+    for one in found["inference"]:
+        for name, time in one["time"].items():
+            sizes = "", ""  # the first results have none
+            if "parameters" in one:
+                sizes = f"{one['parameters'][name]:,}", f"{one['peak_bytes'][name] / 2**20:,.1f}"
+            rows.append((one["network"], str(one["B"]), name, *sizes, _ms(time), _ratio(time)))
     return _table(header, rows)
 
 
