@@ -1,6 +1,6 @@
 """What feature enhancement costs, measured: classifier, large label spaces, training steps, inference, growth.
 
-python -m benchmarks.cost            # about ten minutes; writes benchmarks/results/cost-<machine>.json and the docs
+python -m benchmarks.cost            # a quarter of an hour; writes benchmarks/results/cost-<machine>.json and the docs
 python -m benchmarks.cost large      # only some parts anew, the others as they were
 python -m benchmarks.cost --device cuda               # on a GPU, all but growth and profiles; a file of its own
 python -m benchmarks.cost --docs     # only docs/cost.md and docs/cost-growth.svg, from the committed results
@@ -20,6 +20,7 @@ from benchmarks.machine import describe_machine, machine_name
 from benchmarks.parts.docs import write_docs
 from benchmarks.parts.growth import growth
 from benchmarks.parts.heads import classifier, large
+from benchmarks.parts.kept_memory import with_memory_kept
 from benchmarks.parts.networks import inference, steps
 from benchmarks.parts.profiles import profiles
 
@@ -39,6 +40,8 @@ def measure(parts: list[str], fast: bool, folder: Path, device: torch.device) ->
         print(f"{part} ...", flush=True)
         machine = describe_machine(gpu=device.type == "cuda")
         results[part] = ANYWHERE[part](fast, device) if part in ANYWHERE else CPU_ONLY[part](fast)
+        if part == "large" and device.type == "cpu":
+            results[part] += with_memory_kept(part, fast)
         results["machines"][part] = machine
         path.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -99,6 +99,7 @@ def large(found: dict[str, Any]) -> str:
     header = (
         "C",
         "precision",
+        "freed memory",
         "three products, ms",
         "into new memory, ms",
         "one view, ms",
@@ -108,6 +109,7 @@ def large(found: dict[str, Any]) -> str:
         "ours",
     )
     header = (*header, "whole logits", "ours / one view")
+    usual = "kept, by torch" if found["machines"]["large"]["gpu"] else "given back"
     rows = []
     for one in found["large"]:
         times, peaks = one["time"], one["peak_bytes"]
@@ -116,6 +118,7 @@ def large(found: dict[str, Any]) -> str:
             (
                 str(one["C"]),
                 one.get("precision", "float32"),
+                one.get("memory", usual),
                 *(_ms(times[name]) for name in ("three products", "into new memory", "one view", "ours")),
                 _ratio(times["ours"], 2),
                 mib["one view"],

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,26 @@ def test_one_parquet_file_is_a_heap_of_images(tmp_path: Path) -> None:
     data = f"hf:{tmp_path / 'pets.parquet'}"
     assert len(load_data(data, OPTIONS, seed=0).test) == 2
     assert len(load_test(data, OPTIONS, classes=("cat", "dog")).images) == 10
+
+
+def test_shards_of_webdataset_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for split, shards in {"train": 2, "test": 1}.items():
+        for shard in range(shards):
+            with tarfile.open(folder / f"{split}-{shard:05}.tar", "w") as tar:
+                for i in range(6):
+                    picture = io.BytesIO()
+                    PIL.Image.new("RGB", (8, 8), (20 * (i % 2) + shard,) * 3).save(picture, "png")
+                    for kind, content in (("png", picture.getvalue()), ("cls", str(i % 2).encode())):
+                        member = tarfile.TarInfo(f"{shard}-{i:04}.{kind}")
+                        member.size = len(content)
+                        tar.addfile(member, io.BytesIO(content))
+    splits = load_data(f"hf:{folder}", OPTIONS, seed=0)
+    assert splits.classes == ("0", "1")
+    assert (len(splits.train) + len(splits.val), len(splits.test)) == (12, 6)
+    assert splits.test.labels.tolist() == [0, 1] * 3
+    assert all(int(image[0, 0, 0]) // 20 == label for image, label in (splits.train[i] for i in range(8)))
 
 
 def test_a_data_set_saved_to_disk_is_read(tmp_path: Path) -> None:
