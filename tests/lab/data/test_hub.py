@@ -195,8 +195,8 @@ def test_a_failing_hub_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(datasets, "load_dataset", offline)
     assert fails("hf:someone/pets") == (
-        "DATA cannot be loaded (Couldn't reach the hub): check the name and the network, or give hf: a local folder "
-        "with parquet files."
+        "DATA cannot be loaded (Couldn't reach the hub): check the name and the network, or give hf: a local folder of "
+        "parquet files or WebDataset shards."
     )
 
 

@@ -1,4 +1,4 @@
-"""Hugging Face datasets: ``hf:NAME``, ``hf:NAME:CONFIG``, a folder with parquet files, or one .parquet file."""
+"""Hugging Face: ``hf:NAME[:CONFIG]``, a folder of parquet files or WebDataset shards (.tar), or one .parquet file."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def _load(data: str) -> Any:
     except Exception as error:  # the hub's errors have no common class: network, access, unknown names, formats
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{data} cannot be loaded ({reason}): check the name and the network, or give hf: a local folder with "
-            "parquet files."
+            f"{data} cannot be loaded ({reason}): check the name and the network, or give hf: a local folder of "
+            "parquet files or WebDataset shards."
         ) from error
 
 
