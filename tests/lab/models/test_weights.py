@@ -109,6 +109,34 @@ def test_a_classifier_for_other_classes_starts_afresh(
     assert equal(started.fc, fresh.fc)  # type: ignore[arg-type]
 
 
+def vit(size: int, width: int = 16, classes: int = 3) -> nn.Module:
+    torch.manual_seed(size)
+    return timm.create_model(
+        "test_vit", img_size=size, patch_size=8, embed_dim=width, depth=1, num_classes=classes
+    ).eval()
+
+
+@pytest.mark.parametrize("classes", [3, 4])
+def test_positions_are_interpolated_to_the_size_of_the_images(classes: int, tmp_path: Path) -> None:
+    small, large = vit(32), vit(64, classes=classes)
+    told = load(large, saved(tmp_path / "w.pt", small.state_dict()))
+    assert told.endswith("pos_embed interpolated for this size")
+    # The class token's position is one of its own; of the 4 x 4 grid the 8 x 8 one is an enlarged picture.
+    grid = small.get_parameter("pos_embed")[:, 1:].unflatten(1, (4, 4)).permute(0, 3, 1, 2)
+    enlarged = nn.functional.interpolate(grid, size=(8, 8), mode="bicubic", antialias=True)
+    expected = torch.cat([small.get_parameter("pos_embed")[:, :1], enlarged.flatten(2).transpose(1, 2)], 1)
+    torch.testing.assert_close(large.get_parameter("pos_embed"), expected)
+    rest = [name for name in small.state_dict() if name != "pos_embed" and not name.startswith("head.")]
+    assert all(torch.equal(small.state_dict()[name], large.state_dict()[name]) for name in rest)
+
+
+def test_another_vit_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    network, same = vit(64), vit(64)
+    with pytest.raises(UserError, match=r"are of another network: .* is \(.*\) there, not \("):
+        load(network, saved(tmp_path / "w.pt", vit(32, width=32).state_dict()))
+    assert equal(network, same)
+
+
 @pytest.mark.parametrize("tap", [None, "layer2"])
 def test_an_enhanced_networks_weights_are_refused(tap: str | None, tmp_path: Path) -> None:
     """Its classifier has been trained, and would be thrown away."""

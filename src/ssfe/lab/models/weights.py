@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def load_weights(network: nn.Module, stored: Weights, source: str, *, same_classes: bool = True) -> str:
     """Load ``stored`` into ``network``, in place, and return what was loaded, in words.
 
-    The names may have a wrapper's before them, such as a LightningModule's. The classifier is left as it is, fresh,
-    where it is missing, of other shapes, or of other classes.
+    The names may have a wrapper's before them, such as a LightningModule's. What depends on the size of the images,
+    such as a ViT's positions, is interpolated as timm does it for pretrained weights. The classifier is left as it is,
+    fresh, where it is missing, of other shapes, or of other classes.
 
     Args:
         network: of timm, whose ``pretrained_cfg`` names its classifier.
@@ -66,6 +68,7 @@ def load_weights(network: nn.Module, stored: Weights, source: str, *, same_class
             f"{source} are of an enhanced network, with a joint classifier: give the folder of its run, or the "
             "state_dict of ssfe.fold(network)"
         )
+    stored, interpolated = _interpolated(network, own, stored, head)
     fresh = _why_fresh({name for name in {*own, *stored} if name.startswith(head)}, own, stored, same_classes)
     wanted, given = (
         {name for name in names if not (fresh and name.startswith(head))} for names in (own.keys(), stored.keys())
@@ -73,8 +76,9 @@ def load_weights(network: nn.Module, stored: Weights, source: str, *, same_class
     wanted -= {name for name in wanted - given if name.endswith(_COUNTER)}
     _check(wanted, given, own, stored, source)
     network.load_state_dict({name: stored[name] for name in wanted}, strict=False)
+    told = f", {' and '.join(interpolated)} interpolated for this size" if interpolated else ""
     return source + (
-        f", but for its classifier, which {fresh} and starts afresh" if fresh else ", its classifier's too"
+        f", but for its classifier, which {fresh} and starts afresh{told}" if fresh else f", its classifier's too{told}"
     )
 
 
@@ -113,6 +117,26 @@ def _shared(own: Weights, stored: Weights) -> dict[str, Tensor]:
         by_place[own[name].data_ptr(), own[name].shape] = name
     places = {name: (own[name].data_ptr(), own[name].shape) for name in own.keys() - stored.keys()}
     return {name: stored[by_place[place]] for name, place in places.items() if place in by_place and place[0]}
+
+
+def _interpolated(
+    network: nn.Module, own: Weights, stored: Weights, head: tuple[str, ...]
+) -> tuple[Weights, list[str]]:
+    """Weights of other shapes fitted to the network by timm, where it knows how, and their names."""
+
+    def differ(given: Weights) -> list[str]:
+        shared = own.keys() & given.keys()
+        return sorted(n for n in shared if not n.startswith(head) and own[n].shape != given[n].shape)
+
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    others = differ(stored)
+    if convert is None or not others:
+        return stored, []
+    try:
+        fitted: Weights = convert(dict(stored), network)
+    except Exception:  # whatever it makes of another network's weights: what differs is named afterwards
+        return stored, []
+    return (stored, []) if differ(fitted) else (fitted, others)
 
 
 def _classifiers(network: nn.Module) -> Iterable[str]:
