@@ -8,7 +8,7 @@ COMMANDS = ("train", "compare", "evaluate", "predict", "export", "report", "taps
 
 HELP = f"""ssfe {__version__}: Self-supervised Feature Enhancement for image classifiers.
 
-  ssfe train [DATA]               train a classifier; without DATA, on embedded digits, in a minute
+  ssfe train [DATA]               train a classifier; without DATA, on embedded digits, in seconds
   ssfe compare [DATA]             train methods side by side, over seeds, and tell what differs
   ssfe evaluate RUN [DATA]        measure a trained model
   ssfe predict RUN IMAGES ...     classify images with it

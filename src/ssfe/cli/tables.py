@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ssfe.lab.config import MethodOptions
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.temperature import telling
 
@@ -45,7 +46,7 @@ _ROTATIONS = {
     "marginal": "marginal: rotation summed out",
 }
 _DEEPER = {
-    "aggregated": "aggregated: all views, one pass for each after the tap",
+    "aggregated": "aggregated: all views, each by the layers after the tap",
     "marginal": "marginal: the transformation summed out",
 }
 _QUESTIONS = {
@@ -68,8 +69,7 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
     images = result["data"]["images"]["test"]
     table = _metrics_table(f"Test: {images:,} images kept out of training")
     enhancement = folder.read_options().enhancement
-    deeper = _DEEPER if enhancement.tap is not None else {}
-    for name, explained in {**_READINGS, **deeper, **_OTHERWISE.get(result["method"], {})}.items():
+    for name, explained in reading_names(result["method"], enhancement).items():
         if name in result["test"]:
             ours = name == shipped
             _add(table, explained + (" (shipped)" if ours else ""), result["test"][name], bold=ours)
@@ -92,6 +92,14 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
     console.print(f"Shipped: a stock {result['model']}, {shipped_size}", soft_wrap=True)
     console.print(f"  {folder.weights}", soft_wrap=True)
     console.print(f"Next: ssfe predict {quote(str(folder.path))} IMAGE ...", soft_wrap=True)
+
+
+def reading_names(method: str, options: MethodOptions) -> dict[str, str]:
+    """The readings of a method by what a table calls them: only missing channels of the classifier's input fold."""
+    folds = options.tap is None and options.transformation == "channels"
+    if method == "discard" and not folds:
+        return {**_READINGS, **_DEEPER}
+    return {**_READINGS, **({} if folds else _DEEPER), **_OTHERWISE.get(method, {})}
 
 
 def evaluation_table(outcome: dict[str, Any]) -> Table:

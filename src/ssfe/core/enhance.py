@@ -75,17 +75,19 @@ def enhance(
             statistics after the tap see undisturbed features too.
         tap: qualified name of the module whose output is disturbed; default: the classifier's input, and for a
             transformation that needs places (``RegionDiscard``) the last map before it, which is as cheap.
-        classifier: qualified name of the classifier, or names of several; default: see
-            :func:`~ssfe.core.network.surgery.find_classifiers`.
+        classifier: qualified name of the classifier, or names of several. Default: what timm names
+            (``pretrained_cfg``, ``get_classifier()``), else an attribute ``fc``, ``classifier``, ``head``, ``heads``,
+            ``last_linear`` or ``logits``, else the last layer; of several layers the last Linear or 1x1 Conv2d.
         views: train on ``"all"`` M views of each image, or on one ``"sampled"`` at random.
         inference: the reading of evaluation mode, and of :func:`fold`: ``"aggregated"``, ``"single"``, ``"distilled"``.
             Default: ``"aggregated"``, which costs one pass at the classifier's input; at a deeper tap, where it costs M
             and does not fold, ``"single"`` if there is an identity view.
         distill: add SLA's distilled head (arXiv 1910.05872, section 3): a plain classifier taught by the aggregate.
         example: images (B, C, H, W) that the network takes, of which only the shape matters, to try a deeper tap on.
-            Default: see :func:`~ssfe.core.network.trial.example_for`.
+            Default: of the size in the network's own configuration, else 224, 64 or 32 pixels.
         logits: ``"whole"``, or ``"chunked"`` for large label spaces: the network returns
-            :class:`~ssfe.LazyJointLogits` and the loss computes logits and gradients a few images at a time.
+            :class:`~ssfe.LazyJointLogits` and the loss computes logits and gradients a part of the batch at
+            a time, half of it for M = 4.
             ``"auto"`` is chunked from 2^17 joint logits per image (V*N*M) on, at the input of a single classifier.
         gradient_scale: factor on the gradients of the joint classifier's rows; M gives them a plain classifier's pace
             under SGD (see :class:`~ssfe.JointClassifier`).

@@ -25,7 +25,8 @@ class DataOptions:
     image_size: int | None = None
     """Side of the square input, in pixels. Default: the images' own size up to 64 pixels, else 224."""
     val_fraction: float = 0.1
-    """Share of the training images held out for validation where the data brings no validation split."""
+    """Share of the training images held out for validation, unless the data brings a validation and a test split. (A
+    validation split without a test split is the test data.)"""
     limit_train: int | None = None
     """Train on this many images only, class-balanced and drawn with the seed."""
     limit_test: int | None = None
@@ -63,7 +64,8 @@ class OptimizerOptions:
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with Nesterov momentum, or AdamW."""
     lr: float | None = None
-    """Peak learning rate. Default: 0.1 per 128 images of a step for sgd, 0.001 for adamw."""
+    """Peak learning rate. Default: 0.1 per 128 images of a step for sgd, 0.001 for adamw; a tenth of that with
+    pretrained or weights."""
     momentum: float = 0.9
     """Momentum of sgd."""
     weight_decay: float | None = None
@@ -78,7 +80,7 @@ class OptimizerOptions:
 
 @dataclass(frozen=True)
 class MethodOptions:
-    """Self-supervised feature enhancement (method ssfe)"""
+    """Self-supervised feature enhancement, and what other methods share with it"""
 
     transforms: int | None = None
     """M: how many transformations of the features, the views, the network learns to tell apart. Default: 4; for regions
@@ -100,8 +102,8 @@ class MethodOptions:
     views: Views = "all"
     """Train on all M views of an image in each step, or on one drawn at random."""
     inference: Inference | None = None
-    """The reading that is folded into the shipped model. Default: aggregated; single at a deeper tap, where aggregated
-    does not fold."""
+    """The reading that is folded into the shipped model. Default: aggregated; single at a deeper tap and for
+    regions, where aggregated does not fold."""
     distill: bool = False
     """Also train a plain head, distilled from the aggregated prediction (inference distilled needs it)."""
     gradient_scale: float = 1.0
@@ -142,18 +144,19 @@ class TrainOptions:
     """Run"""
 
     data: str = "digits"
-    """digits, a torchvision dataset's name (cifar100, fashion-mnist, ...), a folder of images per class, or hf:NAME."""
+    """digits, a torchvision dataset's name (cifar100, fashion-mnist, ...), a folder of images per class,
+    hf:NAME[:CONFIG] of Hugging Face, hf:FOLDER of parquet files or WebDataset shards, or hf:FILE.parquet."""
     model: str | None = None
-    """Any timm network, cifar_resnet20/32/56/110 or wrn_16_4/28_10. Default: cifar_resnet20 up to 64 pixels, else
-    resnet18."""
+    """Any timm network, cifar_resnet20/32/56/110 or wrn_16_4/28_10. For images of up to 64 pixels a timm network gets a
+    stem for small images, or smaller patches. Default: cifar_resnet20 up to 64 pixels, else resnet18."""
     model_args: dict[str, Any] = field(default_factory=dict)
     """More arguments of the network's constructor, such as {"drop_path_rate": 0.1}."""
     pretrained: bool = False
     """Start from timm's pretrained weights."""
     weights: Path | None = None
-    """Start from these weights: the folder of an earlier run, or what ssfe export made of it, whose network, image size
-    and normalisation are then the defaults; or your own file for MODEL, safetensors or torch's, normalised as timm's. A
-    classifier of other classes, or of another number of them, starts afresh."""
+    """Start from these weights: the folder of an earlier run, or its export as safetensors or hf, whose network, image
+    size and normalisation are then the defaults; or your own file for MODEL, safetensors or torch's, normalised as
+    timm's. A classifier of other classes, or of another number of them, starts afresh."""
     method: MethodName = "ssfe"
     """ssfe: self-supervised feature enhancement. plain: ordinary training, the baseline. discard, multitask, dropout:
     ablations of ssfe. sla: rotated images, at four times the cost. ssfe+sla: both."""

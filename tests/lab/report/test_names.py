@@ -7,7 +7,7 @@ import pytest
 
 from ssfe.lab.config import MethodOptions, TrainOptions
 from ssfe.lab.report.collect import Missing, RunRecord
-from ssfe.lab.report.parts.names import transformations
+from ssfe.lab.report.parts.names import meaning, transformations
 from ssfe.lab.report.render import breakable
 from ssfe.lab.run.folder import RunFolder
 
@@ -26,6 +26,20 @@ from ssfe.lab.run.folder import RunFolder
 )
 def test_a_name_for_each_transformation(options: dict[str, Any], count: int, names: list[str]) -> None:
     assert transformations(record("ssfe", TrainOptions(enhancement=MethodOptions(**options))), count) == names
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "said"),
+    [
+        ("ssfe", {}, "“no 1” lacks the first group of channels."),
+        ("ssfe", {"scheme": "keep_group"}, "“only 1” has the first group of channels alone."),
+        ("ssfe", {"transformation": "regions"}, "“no 1” lacks the first cell of the grid, row by row."),
+        ("ssfe", {"tap": "layer3", "transformation": "turns"}, "Degrees are the turn of the features."),
+        ("sla", {}, "Degrees are the turn of the image."),
+    ],
+)
+def test_what_the_names_say(method: str, options: dict[str, Any], said: str) -> None:
+    assert meaning(record(method, TrainOptions(enhancement=MethodOptions(**options)))) == said
 
 
 def test_rotations_are_degrees_and_lost_options_leave_numbers() -> None:

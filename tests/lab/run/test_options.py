@@ -33,6 +33,15 @@ def test_defaults_are_filled_in(optimizer: Any, batch_size: int, lr: float, deca
     assert (resolved.model, resolved.loading.image_size, resolved.augmentation.flip) == ("cifar_resnet20", 8, False)
 
 
+@pytest.mark.parametrize("trained", [{"pretrained": True}, {"weights": Path("w.pt")}], ids=["pretrained", "weights"])
+def test_weights_that_have_been_trained_learn_at_a_tenth_of_the_rate(trained: dict[str, Any], splits: Any) -> None:
+    fresh = resolve(TrainOptions(), splits, SPEC).optimization.lr
+    assert fresh is not None
+    assert resolve(TrainOptions(**trained), splits, SPEC).optimization.lr == pytest.approx(fresh / 10)
+    asked = OptimizerOptions(lr=0.3)
+    assert resolve(TrainOptions(optimization=asked, **trained), splits, SPEC).optimization.lr == 0.3
+
+
 def test_what_was_asked_for_stays(splits: Any) -> None:
     options = TrainOptions(
         model="resnet18",

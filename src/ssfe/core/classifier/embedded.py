@@ -137,7 +137,7 @@ class EmbeddedClassifier(JointClassifier):
             raise TypeError(
                 f"{type(network).__name__} was given labels and would compute its own loss, which knows no joint "
                 "labels: call model(images) and give its logits to ssfe.JointLoss; with transformers' Trainer, pass "
-                "compute_loss_func=ssfe.integrations.transformers.TrainerLoss()"
+                "compute_loss_func=TrainerLoss() of ssfe.integrations.transformers"
             )
         if getattr(network, "_is_replica", False):
             raise RuntimeError(

@@ -23,8 +23,8 @@ _IMAGES = 16
 class LazyJointLogits(NamedTuple):
     """The joint classifier's input and weights, instead of (B, V, N, M) logits that would not fit into memory.
 
-    :class:`~ssfe.JointLoss` takes it like :class:`~ssfe.JointLogits`, and computes loss and gradients a few
-    images at a time. The readings are computed on demand; all but ``"aggregated"`` over all views
+    :class:`~ssfe.JointLoss` takes it like :class:`~ssfe.JointLogits`, and computes loss and gradients a part
+    of the batch at a time. The readings are computed on demand; all but ``"aggregated"`` over all views
     and ``"distilled"`` cost as much as the forward pass of the classifier. :meth:`whole` gives ordinary JointLogits.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The joint loss of a large label space, a few images at a time, with its gradients from the same pass.
+"""The joint loss of a large label space, a part of the batch at a time, with its gradients from the same pass.
 
 B x V x (N*M) logits, their softmax and their gradient do not fit where N is large. Here a chunk of images goes through
 all of it in one buffer: partial products, views, softmax, gradient of the logits, and from that the gradients of

@@ -14,6 +14,8 @@ from ssfe.lab.models import ModelSpec
 from ssfe.lab.run.tracking import check_logger
 
 _LEARNING_RATE = {"sgd": 0.1, "adamw": 1e-3}
+_SLOWER_TO_TUNE = 10
+"""How much lower the rate is for weights that have been trained: at a fresh network's they would be lost."""
 _WEIGHT_DECAY = {"sgd": 5e-4, "adamw": 0.05}
 FREE = {"progress", "logger", "workers"}
 """Options that change nothing in the result: a run may be continued with others."""
@@ -71,6 +73,8 @@ def resolve(options: TrainOptions, splits: DataSplits, spec: ModelSpec) -> Train
     lr = _LEARNING_RATE[optimization.optimizer]
     if optimization.optimizer == "sgd":
         lr *= min(options.loading.batch_size, len(splits.train)) / 128
+    if options.pretrained or options.weights is not None:
+        lr /= _SLOWER_TO_TUNE
     decay = _WEIGHT_DECAY[optimization.optimizer]
     return replace(
         options,

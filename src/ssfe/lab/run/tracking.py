@@ -53,7 +53,7 @@ def check_logger(name: str) -> None:
     """
     found = None if name == "none" else find_spec(name)
     if name != "none" and (found is None or found.origin is None):  # a mere folder of that name has no origin
-        raise UserError(f'logger={name} needs the package {name}: pip install {name}, or "ssfe[lab,tracking]"')
+        raise UserError(f'logger={name} needs the package {name}: pip install ".[tracking]" in the clone of ssfe')
 
 
 @contextmanager

@@ -24,6 +24,24 @@ def transformations(run: RunRecord, count: int) -> list[str]:
     return ["whole", *disturbed] if identity else disturbed
 
 
+def meaning(run: RunRecord) -> str:
+    """What the names of a run's transformations say."""
+    if "sla" in str(run.result["method"]):
+        return "Degrees are the turn of the image."
+    if isinstance(run.options, Missing):
+        return ""
+    options = run.options.enhancement
+    if options.transformation == "turns":
+        return "Degrees are the turn of the features."
+    if options.transformation == "regions":
+        return "“no 1” lacks the first cell of the grid, row by row."
+    return {
+        "drop_group": "“no 1” lacks the first group of channels.",
+        "keep_group": "“only 1” has the first group of channels alone.",
+        "drop_fraction": "Each view lacks channels drawn at random, the same for all images.",
+    }[options.scheme]
+
+
 def count_of(number: int, noun: str) -> str:
     """``1 seed``, ``1,293 seeds``, ``10 classes``."""
     return f"{number:,} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"

@@ -9,16 +9,17 @@ import numpy as np
 from ssfe.lab.report.charts.confusion import confusion
 from ssfe.lab.report.collect import RunRecord
 from ssfe.lab.report.page import Figure, Panel
-from ssfe.lab.report.parts.names import transformations
+from ssfe.lab.report.parts.names import meaning, transformations
 
 
 def pretext(runs: Mapping[str, Sequence[RunRecord]], styles: Mapping[str, str], third: bool = False) -> Figure:
     """A confusion matrix for each method with a pretext task, summed over its seeds."""
-    panels = []
+    panels, asked = [], []
     for label, of_label in runs.items():
         known = [run for run in of_label if run.result.get("pretext_confusion")]
         if not known:
             continue
+        asked.append(known[0])
         counts = np.sum([np.asarray(run.result["pretext_confusion"], dtype=np.float64) for run in known], axis=0)
         share = float(np.trace(counts) / max(counts.sum(), 1))
         names = transformations(known[0], len(counts))
@@ -35,14 +36,8 @@ def pretext(runs: Mapping[str, Sequence[RunRecord]], styles: Mapping[str, str], 
         title="Pretext task",
         panels=panels,
         caption="Row: the true transformation of a test image's view; column: the one recognised; numbers: percent of "
-        "the row. " + _meaning(methods),
+        "the row. " + " ".join(dict.fromkeys(map(meaning, asked))),
         size="small",
         absent=absent,
         third=third,
     )
-
-
-def _meaning(methods: set[str]) -> str:
-    channels = "“no 1” lacks the first group of channels." if methods & {"ssfe", "multitask"} else ""
-    rotations = "Degrees are the turn of the image." if any("sla" in method for method in methods) else ""
-    return " ".join(filter(None, (channels, rotations)))
