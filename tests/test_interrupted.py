@@ -62,6 +62,32 @@ def test_an_exception_in_a_forward_pass_leaves_nothing_behind(options: dict[str,
     JointLoss()(model.train()(X), LABELS).backward()
 
 
+@pytest.mark.parametrize("where", ["a", "b", "after"])
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+def test_ctrl_c_in_a_forward_pass_leaves_nothing_behind(options: dict[str, Any], where: str) -> None:
+    """Torch calls no hook after it."""
+
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    model = enhance(Net(), **options).eval()
+    features, logits = model.features(X), model(X)
+    handle = model.a.register_forward_pre_hook(stopped) if where == "a" else model.b.register_forward_hook(stopped)
+    if where == "after":
+        handle.remove()
+        model.after = stopped  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        model.train()(X)
+    handle.remove()
+    model.after = lambda logits: logits
+    copy.deepcopy(model)
+    model.train()
+    with pytest.raises(RuntimeError, match="outside its network's forward"):
+        model.fc(torch.randn(4, 8))
+    torch.testing.assert_close(model.eval().features(X), features)
+    torch.testing.assert_close(model(X), logits)
+
+
 def test_a_folded_network_has_no_trace_of_the_hooks() -> None:
     for options in KINDS.values():
         stock = fold(enhance(Net(), **options).eval(), "single")

@@ -648,22 +648,34 @@ def test_a_traced_network_folds() -> None:
     assert torch.allclose(stock(x), model(x), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("options", "name"), [({}, "fc.channel_masks._extra_state"), ({"tap": "stem"}, "fc.tap._extra_state")]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int64])
-def test_masks_of_an_averaged_checkpoint(dtype: torch.dtype) -> None:
-    model = enhance(TinyNet())
+def test_masks_of_an_averaged_checkpoint(dtype: torch.dtype, options: dict[str, Any], name: str) -> None:
+    model = enhance(TinyNet(), **options)
     state = dict(model.state_dict())
     state |= {name: value.to(dtype) for name, value in state.items() if value.dtype == torch.bool}
-    other = enhance(TinyNet(), ChannelDiscard(groups="interleaved"))
+    other = enhance(TinyNet(), ChannelDiscard(groups="interleaved", identity="tap" in options), **options)
     other.load_state_dict(state)
-    assert torch.equal(other.fc.masks, model.fc.masks)
-    state["fc.channel_masks._extra_state"] = state["fc.channel_masks._extra_state"] * 0.5
+    assert torch.equal(other.state_dict()[name], model.state_dict()[name])
+    state[name] = state[name] * 0.5
     if dtype.is_floating_point:
         with pytest.raises(ValueError, match="bool"):
             other.load_state_dict(state)
 
 
-def test_a_checkpoint_loaded_in_inference_mode_trains() -> None:
-    model = enhance(TinyNet(), ChannelDiscard(groups="interleaved"))
+@pytest.mark.parametrize("tap", [None, "stem"])
+def test_a_checkpoint_loaded_in_inference_mode_trains(tap: str | None) -> None:
+    model = enhance(TinyNet(), ChannelDiscard(groups="interleaved"), tap=tap, example=images())
     with torch.inference_mode():
         model.load_state_dict(copy.deepcopy(model.state_dict()))
     step(model, images())
+
+
+def test_a_tap_keeps_its_own_copy_of_a_checkpoint() -> None:
+    model = enhance(TinyNet(), ChannelDiscard(identity=True), tap="stem", example=images())
+    state = model.state_dict()
+    model.load_state_dict(state)
+    state["fc.tap._extra_state"].fill_(True)
+    assert not model.fc.tap.state.all()

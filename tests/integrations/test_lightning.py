@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -193,3 +194,14 @@ def test_a_module_that_is_the_network_itself(tmp_path: Path, loader: DataLoader[
     assert type(folded.head) is nn.Linear
     x = images(3)
     torch.testing.assert_close(folded(x), module.eval()(x))
+
+
+def test_a_strategy_that_flattens_parameters_is_no_false_alarm() -> None:
+    """DeepSpeed's optimizer, for one, holds none of the module's own parameters."""
+    module = Classifier()
+    enhance(module.model)
+    flat = torch.optim.SGD([nn.Parameter(torch.zeros(100))], 0.1)
+    Enhance().on_fit_start(SimpleNamespace(optimizers=[flat]), module)  # type: ignore[arg-type]
+    early = torch.optim.SGD(module.model.stem.parameters(), 0.1)  # type: ignore[union-attr]
+    with pytest.raises(RuntimeError, match="the optimizer lacks the joint classifier"):
+        Enhance().on_fit_start(SimpleNamespace(optimizers=[early]), module)  # type: ignore[arg-type]

@@ -61,9 +61,10 @@ def enhance(
     of each joint classifier's logits; auxiliary classifiers are left as they are, and JointLoss takes their (B, N)
     logits as well.
 
-    A network may average its logits over several rows for each image (crops, clips of a video), provided that an
-    image's rows lie side by side: views are stacked in front of them, along the batch dimension. One that orders the
-    rows otherwise, such as time before image, would mix up the views, and is refused in its first step of training.
+    A network may average its logits over several rows for each image (crops, clips of a video) with ``views="all"``,
+    provided that an image's rows lie side by side: views are stacked in front of them, along the batch dimension. One
+    that orders the rows otherwise, such as time before image, would mix up the views, and is refused in its first step
+    of training.
 
     A frozen classifier stays frozen. One with hooks, on the layer or its parameters, or whose parameters another layer
     shares, is refused; one that another enhanced network has too is warned of.

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import nn
 
 from ssfe.core.labels.loss import JointLoss
 
 # timm's, by name, so that timm is not imported for those who have none.
-_SMOOTHED = {"LabelSmoothingCrossEntropy", "SoftTargetCrossEntropy"}
+_SMOOTHED: dict[str, Callable[[Any], float]] = {
+    "LabelSmoothingCrossEntropy": lambda criterion: criterion.smoothing,
+    "SoftTargetCrossEntropy": lambda criterion: 0.0,
+}
 
 
 def joint_criterion(criterion: nn.Module | None) -> JointLoss:
@@ -26,7 +32,7 @@ def joint_criterion(criterion: nn.Module | None) -> JointLoss:
         return JointLoss()
     if isinstance(criterion, JointLoss):
         return criterion
-    if isinstance(criterion, nn.CrossEntropyLoss):
+    if isinstance(criterion, nn.CrossEntropyLoss) and type(criterion).forward is nn.CrossEntropyLoss.forward:
         others = {
             "weight": criterion.weight is not None,
             "ignore_index": criterion.ignore_index != -100,  # its default
@@ -36,8 +42,9 @@ def joint_criterion(criterion: nn.Module | None) -> JointLoss:
             named = ", ".join(name for name, used in others.items() if used)
             raise TypeError(f"JointLoss has no {named}, which this CrossEntropyLoss sets: leave it out")
         return JointLoss(label_smoothing=criterion.label_smoothing)
-    if type(criterion).__name__ in _SMOOTHED:
-        return JointLoss(label_smoothing=getattr(criterion, "smoothing", 0.0))
+    kind = type(criterion)
+    if kind.__module__.startswith("timm.") and kind.__name__ in _SMOOTHED:
+        return JointLoss(label_smoothing=_SMOOTHED[kind.__name__](criterion))
     raise TypeError(
         f"cannot make a JointLoss of {type(criterion).__name__}: only cross-entropy has joint labels; pass "
         "ssfe.JointLoss(label_smoothing=...) instead"

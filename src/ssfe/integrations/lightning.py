@@ -77,7 +77,9 @@ class Enhance(pl.Callback):
         joints = joint_classifiers(getattr(pl_module, self.model))
         wanted = {id(parameter) for joint in joints for parameter in joint.parameters() if parameter.requires_grad}
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        if wanted - {id(parameter) for group in groups for parameter in group["params"]}:
+        held = {id(parameter) for group in groups for parameter in group["params"]}
+        # A strategy that flattens parameters (DeepSpeed, FSDP) leaves none of the module's own in the optimizer.
+        if wanted - held and any(id(parameter) in held for parameter in pl_module.parameters()):
             raise RuntimeError(
                 "the optimizer lacks the joint classifier: take the parameters in configure_optimizers, not before"
             )

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
-from ssfe import ChannelDiscard, JointLogits, JointLoss, enhance, fold, joint_evaluation
+from ssfe import ChannelDiscard, JointLogits, JointLoss, RegionDiscard, enhance, fold, joint_evaluation
 from ssfe.core.classifier.embedded import EmbeddedClassifier
 from ssfe.core.enhance import joint_classifiers
 from tests.reference import classifier as reference
@@ -252,14 +253,67 @@ def test_networks_that_would_mix_up_the_views_are_refused(
             model(images())
 
 
-@pytest.mark.parametrize("options", [{}, {"distill": True}, {"views": "sampled"}])
+@pytest.mark.parametrize("options", [{}, {"distill": True}])
 def test_an_average_over_rows_side_by_side_passes(options: dict[str, Any]) -> None:
     model, x = enhance(Clips(), **options), images()
     output = model(x)
     assert output.logits.shape[0] == len(x)
     assert model.fc._followed, "looked at once"
-    output.logits.sum().backward()
+    JointLoss()(output, torch.arange(len(x)) % 5).backward()
     assert model.fc.weight.grad is not None
+
+
+def test_an_average_over_rows_each_with_a_view_of_its_own_is_refused() -> None:
+    model = enhance(Clips(), views="sampled")
+    with pytest.raises(RuntimeError, match=r"Clips averages several rows of its classifier .* use views='all'"):
+        model(images())
+
+
+class Centred(TinyNet):
+    """Subtracts the mean over the batch from its logits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        return logits - logits.mean(0)
+
+
+@pytest.mark.parametrize("options", [{}, {"tap": "stem"}, {"transform": RegionDiscard()}])
+def test_logits_centred_over_views_are_refused_at_any_tap(options: dict[str, Any]) -> None:
+    """The trial of a tap, on the meta device where all addresses are 0, does not show it; nor does an empty batch."""
+    model = enhance(Centred(), example=images(), **options)
+    model(images()[:0])
+    with pytest.raises(RuntimeError, match="do not lie side by side"):
+        model(images())
+
+
+def test_transforms_of_functions_work_from_the_first_step_on() -> None:
+    model, x, labels = enhance(TinyNet()), images(), torch.arange(len(images())) % 5
+    without_batch_statistics(model)
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+
+    def loss(own: dict[str, Tensor]) -> Tensor:
+        return JointLoss()(torch.func.functional_call(model, own, (x,)), labels)
+
+    found = torch.func.grad(loss)(parameters)
+    JointLoss()(model(x), labels).backward()
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(found[name], p.grad)
+
+
+def test_on_the_meta_device_shapes_can_be_had() -> None:
+    for views in ("all", "sampled"):
+        model = enhance(TinyNet(), views=views).to("meta")
+        output = model(images().to("meta"))
+        assert output.logits.shape == (len(images()), 4 if views == "all" else 1, 5, 4)
+        loss = JointLoss()(output, torch.zeros(len(images()), dtype=torch.long, device="meta"))
+        loss.backward()
+        assert loss.is_meta
+
+
+def test_the_loss_takes_fake_tensors() -> None:
+    with FakeTensorMode():
+        logits = torch.randn(3, 4, 5, 4, requires_grad=True)
+        JointLoss()(JointLogits(logits, torch.arange(4).expand(3, -1)), torch.zeros(3, dtype=torch.long)).backward()
 
 
 def test_rows_are_followed_once_it_can_be_done() -> None:

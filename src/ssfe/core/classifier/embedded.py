@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,10 @@ OUTSIDE = (
 )
 
 
-_NOT_CALLED = "{} returned joint logits without calling its classifier (it may use its weight): let it call the layer"
+_NOT_CALLED = (
+    "{} returned joint logits without calling its classifier (it may use its weight): let it call the layer. If these "
+    "were features, as wide as the joint logits by chance: enhance with another number of transformations"
+)
 
 
 class NetworkCall:
@@ -53,6 +56,10 @@ class NetworkCall:
     def close(self) -> None:
         """The forward has ended, one way or the other: nothing of it is kept."""
         self.open, self.stacked, self.sampled, self.features, self.lazy = False, None, None, None, None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copied and pickled without the forward pass under way, which may have been broken off."""
+        return {"shared": self.shared}
 
     def note(self, stacked: Tensor) -> Tensor:
         """The classifier returns the views' logits."""
@@ -98,6 +105,12 @@ class EmbeddedClassifier(JointClassifier):
         """Unpickled in another process, where torch counts hooks anew, no number is to be given to a second hook."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         RemovableHandle.next_id = max([RemovableHandle.next_id, *(number + 1 for number in self._hooks)])
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or evaluation mode. A forward pass that Ctrl-C broke off is over: torch calls no hook after it."""
+        if hasattr(self, "_call"):  # not yet while the module is made
+            self._call.close()
+        return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
         """(views * B [+ B], N*M, ...) in training mode, the stock layer's output in evaluation mode.
@@ -170,10 +183,10 @@ class EmbeddedClassifier(JointClassifier):
         if self._call.features is not None:
             return self._packed_features(network, output)
         if self._is_stacked(output):
-            self._check_rows(network, [output])
+            self._check_rows(network, [output], sampled)
             return self._unstack(output, sampled)
         if isinstance(output, tuple) and (stacked := self._stacked_parts(output)):
-            self._check_rows(network, [output[i] for i in sorted(stacked)])
+            self._check_rows(network, [output[i] for i in sorted(stacked)], sampled)
             parts = (self._unstack(part, sampled) if i in stacked else part for i, part in enumerate(output))
             return rebuilt(output, parts)
         if all(module is not self for module in network.modules()):
@@ -224,7 +237,7 @@ class EmbeddedClassifier(JointClassifier):
         many = {i for i in wide if output[i].shape[0] == self._call.rows}
         return many or wide
 
-    def _check_rows(self, network: nn.Module, parts: Sequence[Tensor]) -> None:
+    def _check_rows(self, network: nn.Module, parts: Sequence[Tensor], sampled: Tensor | None) -> None:
         """Check that views can be told apart in the logits that the network returned, (rows, N*M) each."""
         if torch.compiler.is_compiling():  # it would compile the network anew for every number of rows
             return
@@ -240,6 +253,11 @@ class EmbeddedClassifier(JointClassifier):
         stacked = self._call.stacked
         if not self._followed and stacked is not None:
             self._followed = all(_keeps_order(part, stacked, name) for part in parts)
+        if sampled is not None and any(part.shape[0] < rows for part in parts):
+            raise RuntimeError(
+                f"{name} averages several rows of its classifier for each image, and each row was drawn a view of its "
+                "own: use views='all'"
+            )
 
     def _packed_features(self, network: nn.Module, output: Any) -> LazyJointLogits:
         features, lazy = self._call.features, self._call.lazy
@@ -247,9 +265,10 @@ class EmbeddedClassifier(JointClassifier):
         assert features is not None
         assert lazy is not None
         if not is_same(output, features) or version(features) != self._call.version:
+            more = "returns a tuple" if isinstance(output, tuple) else "does more after its classifier than flatten"
             raise RuntimeError(
-                f"{type(network).__name__} does more after its classifier than flatten, so its logits cannot be "
-                "computed in chunks: pass logits='whole' to ssfe.enhance"
+                f"{type(network).__name__} {more}, so its logits cannot be computed in chunks: pass logits='whole' to "
+                "ssfe.enhance"
             )
         return lazy
 
@@ -271,7 +290,9 @@ class EmbeddedClassifier(JointClassifier):
         if self.logits == "auto":
             return False
         why = (
-            "FSDP frees its weight before the loss" if sharded else f"it is applied to a map of shape {tuple(x.shape)}"
+            "its weight is gone before the loss, as with FSDP and torch.func.functional_call"
+            if sharded
+            else f"it is applied to a map of shape {tuple(x.shape)}"
         )
         raise RuntimeError(f"logits='chunked' does not work with this classifier: {why}; use logits='whole'")
 
@@ -283,12 +304,12 @@ def _keeps_order(part: Tensor, stacked: Tensor, network: str) -> bool:
     Raises:
         RuntimeError: if it comes from others.
     """
-    if part.shape == stacked.shape and part.data_ptr() == stacked.data_ptr():
-        return True
     # Within torch.utils.checkpoint a backward pass would start the network anew.
     hidden = torch._C._are_functorch_transforms_active() or torch._C._autograd._top_saved_tensors_default_hooks(False)
-    if hidden or not (part.requires_grad and stacked.requires_grad and len(part)):
+    if hidden or part.is_meta or not (part.requires_grad and stacked.requires_grad and len(part)):
         return False
+    if part.shape == stacked.shape and part.data_ptr() == stacked.data_ptr():
+        return True
     (gradient,) = torch.autograd.grad(part[0].sum(), stacked, retain_graph=True, allow_unused=True)
     own = stacked.shape[0] // len(part)
     if gradient is not None and bool((gradient[own:] != 0).any()):

@@ -294,7 +294,7 @@ class JointClassifier(nn.Module):
         """The transformation of each view, (B, V)."""
         if sampled is not None:
             return sampled[:, None]
-        return self._numbers().expand(batch, -1)
+        return self._numbers().to(self.weight.device).expand(batch, -1)
 
     def _numbers(self) -> Tensor:
         """0..M-1."""
@@ -316,7 +316,7 @@ class JointClassifier(nn.Module):
             products = self.channel_masks.products(flat, self.weight, self.bias, self.gradient_scale)
             stacked = products.reshape(-1, *lead[1:], self.weight.shape[0])
         else:
-            own_mask = self.masks[sampled].view(-1, *[1] * (features.ndim - 2), self.in_features)
+            own_mask = self.masks.to(x.device)[sampled].view(-1, *[1] * (features.ndim - 2), self.in_features)
             stacked = F.linear(features * own_mask, *self._trained_rows())
         if self.distilled is not None:
             padding = self.num_classes * (self.transforms - 1)

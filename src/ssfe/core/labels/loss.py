@@ -199,6 +199,7 @@ def _readable(tensor: Tensor) -> bool:
     """Whether looking at values stalls nothing and breaks no graph."""
     return (
         tensor.device.type == "cpu"
+        and type(tensor) is Tensor  # a fake one has no values
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssfe.core.products.atoms import AtomPlan, plan_atoms
 from ssfe.core.products.view_products import launches_pay, masked_products, product_dtype, view_products
-from ssfe.core.transformations.channels import check_masks
+from ssfe.core.transformations.channels import as_masks, check_masks
 
 
 class ChannelMasks(nn.Module):
@@ -38,6 +38,8 @@ class ChannelMasks(nn.Module):
 
         The gradients of weight and bias are multiplied by ``gradient_scale``.
         """
+        if features.is_meta:  # where the masks wait on the CPU
+            return masked_products(features, weight, bias, self.rows.to("meta"), gradient_scale)
         pays, half = self.plan.pays, product_dtype(features).itemsize < 4
         if _launched(features):
             pays = launches_pay(self.plan, features.shape[0], weight.shape[0], half=half)
@@ -68,8 +70,7 @@ class ChannelMasks(nn.Module):
         """
         if state.shape != self.rows.shape:
             raise ValueError(f"the checkpoint's masks are {tuple(state.shape)}, the network's {tuple(self.rows.shape)}")
-        if state.dtype != torch.bool and ((state == 0) | (state == 1)).all():
-            state = state.bool()  # of a checkpoint averaged with others, or stored in half precision
+        state = as_masks(state)
         check_masks(state)
         self._set(state, self.rows.device)
 
@@ -78,13 +79,14 @@ class ChannelMasks(nn.Module):
         transforms, channels = self.rows.shape
         return f"transforms={transforms}, channels={channels}"
 
-    @torch.inference_mode(False)  # a checkpoint may be loaded within it, and trained on afterwards
+    @torch.inference_mode(False)  # what is made within it cannot be trained with afterwards
     def _set(self, rows: Tensor, device: torch.device) -> None:
         self.rows = rows.clone().cpu()
         self.plan = plan_atoms(self.rows)
         self.numbers = torch.arange(len(self.rows), device="cpu")
         self._move(device)
 
+    @torch.inference_mode(False)
     def _move(self, device: torch.device) -> None:
         if device.type != "meta":
             self.rows, self.plan, self.numbers = self.rows.to(device), self.plan.to(device), self.numbers.to(device)

@@ -77,7 +77,7 @@ def masked_products(
 
 def product_dtype(x: Tensor) -> torch.dtype:
     """The dtype of an ordinary product with x: autocast's where it is on and x is not float64, else x's own."""
-    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
+    if not x.is_meta and torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
         return torch.get_autocast_dtype(x.device.type)
     return x.dtype
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssfe.core.transformations.base import FeatureShape, Transformation
+from ssfe.core.transformations.channels import as_masks
 
 Plan = Literal["off", "first", "sampled", "all"]
 
@@ -157,7 +158,8 @@ class Tap(nn.Module):
                 f"the tap {self.name!r} never fired: this forward pass came to the classifier without calling that "
                 "module. Gradient checkpointing calls the blocks of a stage one by one: switch it off "
                 f"(set_grad_checkpointing(False)) or tap the stage's last block (such as '{self.name}.1'). Hooks of a "
-                "part that was compiled before are not called either: enhance first, compile then"
+                "part that was compiled before are not called either: enhance first, compile then. Nor are those of a "
+                "module that was replaced since (convert_sync_batchnorm): replace first, enhance then"
             )
         if rows != self.rows:
             raise RuntimeError(
@@ -175,13 +177,15 @@ class Tap(nn.Module):
         Raises:
             ValueError: if it is of another kind.
         """
+        if self.state.dtype == torch.bool:
+            state = as_masks(state)
         if state.shape != self.state.shape or state.dtype != self.state.dtype:
             raise ValueError(
                 f"the checkpoint's tap has a state {state.dtype} {tuple(state.shape)}, the network's at {self.name!r} "
                 f"({type(self.transformation).__name__}) one of {self.state.dtype} {tuple(self.state.shape)}"
             )
         self.transformation.check_state(state)
-        self.state = state.to(self.state.device)
+        self._move(state.detach().clone(), self.state.device)
 
     def extra_repr(self) -> str:
         """Place, shape and transformation, for print."""
@@ -216,8 +220,12 @@ class Tap(nn.Module):
         # Only where fn would put the state is wanted: to_empty() would empty it.
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         device = fn(self.state).device
-        self.state = self.state if device.type == "meta" else self.state.to(device)
+        self._move(self.state, self.state.device if device.type == "meta" else device)
         return self
+
+    @torch.inference_mode(False)  # a state made within it cannot be trained with afterwards
+    def _move(self, state: Tensor, device: torch.device) -> None:
+        self.state = (state.clone() if state.is_inference() else state).to(device)
 
 
 def _in_backward() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +80,12 @@ class TappedClassifier(EmbeddedClassifier):
         """Forward hook of the network, called after an exception too."""
         super().close(network, args, output)
         self.tap.done()
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or evaluation mode; a forward pass that Ctrl-C broke off is over."""
+        if hasattr(self, "tap"):
+            self.tap.done()
+        return super().train(mode)
 
     def folded(self, inference: Inference | None = None) -> tuple[Tensor, Tensor | None]:
         """The stock classifier's weight (N, C) and bias (N,) that give a reading exactly.

@@ -164,6 +164,12 @@ class ChannelDiscard(Transformation):
         )
 
 
+def as_masks(stored: Tensor) -> Tensor:
+    """Masks of a checkpoint as they were: bool, also where it was averaged with others or stored in half precision."""
+    readable = stored.dtype != torch.bool and bool(((stored == 0) | (stored == 1)).all())
+    return stored.bool() if readable else stored
+
+
 def check_masks(masks: Tensor) -> None:
     """Check that masks define a pretext task that can be learnt without losing a channel.
 
