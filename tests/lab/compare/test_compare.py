@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from command import photographs
+from torch import nn
 
+from ssfe.lab.alone import alone
 from ssfe.lab.compare.budget import equal_time_epochs, step_ratios
 from ssfe.lab.compare.cells import plan_cells
-from ssfe.lab.compare.compare import Comparison, compare
+from ssfe.lab.compare.compare import Comparison, _with_earlier, compare
 from ssfe.lab.compare.entries import as_before, read_entries
 from ssfe.lab.compare.runner import ComparisonStopped
-from ssfe.lab.config import DataOptions, MethodOptions, TrainOptions
+from ssfe.lab.config import DataOptions, EngineOptions, MethodOptions, TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.folder import RunFolder
 
@@ -96,8 +99,8 @@ def test_equal_time_is_never_assumed(tmp_path: Path) -> None:
         ("ssfe:tap=nosuch", True)
     ]
     epochs = {row.method: row.epochs for row in found.rows if row.shipped}
-    assert epochs["plain"] == 4
-    assert epochs["sla"] < 4
+    ratios = json.loads((tmp_path / "step_ratios.json").read_text())["cifar_resnet20"]
+    assert epochs == {"plain": 4, "sla": equal_time_epochs(4, ratios["sla"])}
     assert list(epochs) == ["plain", "sla"]
 
 
@@ -248,3 +251,52 @@ def test_a_mended_mistake_is_forgotten(tmp_path: Path) -> None:
     assert [failure.cell.label for failure in first.failures] == ["ssfe:transforms=500"]
     run(tmp_path / "c", methods=["plain", "ssfe:transforms=2"], jobs=1)
     assert "Failed" not in (tmp_path / "c" / "results.md").read_text()
+
+
+def test_a_method_whose_step_takes_too_much_memory_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step_of(experiment: Any) -> Any:
+        def step() -> None:
+            if experiment.options.method == "sla":
+                raise torch.OutOfMemoryError
+
+        return step
+
+    monkeypatch.setattr("ssfe.lab.compare.budget._step", step_of)
+    said: list[str] = []
+    assert set(step_ratios(COMMON, "cifar_resnet20", read_entries(["plain", "ssfe", "sla"]), said.append)) == {
+        "plain",
+        "ssfe",
+    }
+    assert said == ["timing  cifar_resnet20 sla failed: out of memory; lower batch_size for all"]
+
+
+def test_compiled_networks_are_timed_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda network: compiled.append(network))
+    step_ratios(
+        replace(COMMON, engine=EngineOptions(compile=True)), "cifar_resnet20", read_entries(["plain", "ssfe"]), print
+    )
+    assert len(compiled) == 2
+
+
+def test_a_cell_that_was_taken_out_is_not_in_the_results(tmp_path: Path) -> None:
+    cells = [{"folder": f"cells/{label}", "label": label} for label in ("ssfe", "plain")]
+    for cell in cells:
+        (tmp_path / cell["folder"]).mkdir(parents=True)
+        (tmp_path / cell["folder"] / "result.json").touch()
+    assert _with_earlier([], tmp_path, cells) == cells[::-1]
+    (tmp_path / "cells" / "ssfe" / "result.json").unlink()
+    assert _with_earlier([], tmp_path, cells) == cells[1:]
+
+
+def test_two_comparisons_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    with (
+        alone(tmp_path / "c", "is elsewhere"),
+        pytest.raises(
+            UserError, match=r"another process is at work on this comparison \(.*\): wait for it, or stop it"
+        ),
+        alone(tmp_path / "c", "is at work on this comparison"),
+    ):
+        pass
+    with alone(tmp_path / "c", "comes after"):
+        pass

@@ -146,3 +146,12 @@ def test_classes_too_small_to_split_are_named(whole: Source, message: str) -> No
 def test_training_images_are_needed() -> None:
     with pytest.raises(UserError, match="mine has no training images: it needs a train split"):
         assemble(Source("mine", ("a", "b"), None, test=images(3, 0, 2)), DataOptions(), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("width", "told"), [(8, ()), (16, ("images are 16 x 8 pixels: of each the middle square is used",))]
+)
+def test_images_that_lose_their_sides_are_told_of(width: int, told: tuple[str, ...]) -> None:
+    part = ArrayImages(torch.zeros(30, 1, 8, width, dtype=torch.uint8), torch.arange(30) % 3)
+    splits = assemble(Source("mine", ("a", "b", "c"), part, part, part), DataOptions(), seed=0)
+    assert splits.notes == told

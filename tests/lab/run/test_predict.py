@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ssfe.lab.data import FileImages, Preprocessing
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.model_file import load_shipped
-from ssfe.lab.run.predict import ReadableImages, find_images, predict
+from ssfe.lab.run.predict import ReadableImages, _opened, find_images, predict
 
 CLASSES = ("apple", "lime", "plum")
 
@@ -125,3 +126,32 @@ def test_grey_images_reach_the_network_as_in_training(tmp_path: Path) -> None:
     image, _ = ReadableImages([tmp_path / "grey.png"], preprocessing)[0]
     assert image is not None
     assert image.equal(pixels[None])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
+def test_many_images_take_few_open_files(photo_run: Any, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    for number in range(150):
+        PIL.Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len([*Path("/proc/self/fd").iterdir()]) + 60, before[1]))
+    try:
+        succeed("predict", photo_run.folder, tmp_path, "--workers", "1", "--batch_size", "75")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_file_name_that_is_not_utf8_is_printed_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="utf-8", errors="strict"))
+    with _opened(None) as file:
+        file.write("caf\udce9.png")
+        file.flush()
+    assert written.getvalue() == b"caf\xe9.png"
+
+
+def test_a_mistake_while_reading_is_not_blamed_on_the_output(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too many"), _opened(tmp_path / "out.csv"):
+        raise OSError(24, "too many open files")
+    with pytest.raises(UserError, match=r"cannot write .*: No space left"), _opened(tmp_path / "out.csv"):
+        raise OSError(28, "No space left on device")

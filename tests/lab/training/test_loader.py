@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import random
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -178,3 +181,22 @@ def test_the_number_of_workers() -> None:
     assert worker_count(0, in_memory=False) == 0
     assert worker_count(None, in_memory=True) == 0
     assert 1 <= worker_count(None, in_memory=False) <= 8
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_to_the_whole_group_leave_those_that_load_images_alone(split: Images, number: int) -> None:
+    loader = make(split, workers=2)
+    loader.batches.set_epoch(0)
+    batches = iter(loader)
+    next(batches)
+    for worker in batches._workers:  # type: ignore[attr-defined]
+        os.kill(worker.pid, number)
+    time.sleep(0.5)
+    list(batches)
+    assert len(epoch_of(loader, 1)) == len(loader)
+
+
+def test_an_average_of_the_weights_does_not_copy_the_images(split: Images) -> None:
+    images = make(split).dataset
+    assert isinstance(images, CroppedImages | TrainImages)
+    assert copy.deepcopy(images.finish).__self__ is images

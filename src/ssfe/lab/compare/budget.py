@@ -37,7 +37,13 @@ def step_ratios(
             say(f"timing  {model} {entry.label} failed: {error.line}")
             continue
         splits = experiment.splits
-        steps[entry.label] = _step(experiment)
+        step = _step(experiment)
+        try:
+            step()
+        except torch.OutOfMemoryError:
+            say(f"timing  {model} {entry.label} failed: out of memory; lower batch_size for all")
+            continue
+        steps[entry.label] = step
     if "plain" not in steps:
         return {}
     device = find_device(common.engine.accelerator)
@@ -56,6 +62,8 @@ def _step(experiment: Experiment) -> Callable[[], None]:
     dtype = _DTYPES.get(resolve_precision(options.engine, device))
     layout = torch.channels_last if options.engine.channels_last else torch.contiguous_format
     network = experiment.network.to(device).to(memory_format=layout).train()
+    if options.engine.compile:
+        network.compile()
     optimizer = make_optimizer(network, options.optimization)
     prepare_image = experiment.preprocessing.eval_transform()
     chosen = range(experiment.images_per_step)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
+from ssfe.lab.alone import alone
 from ssfe.lab.compare.budget import equal_time_epochs, step_ratios
 from ssfe.lab.compare.cells import Cell, cell_name, plan_cells
 from ssfe.lab.compare.entries import Entry, as_before, read_entries
@@ -92,6 +93,21 @@ def compare(
     models = list(models or [str(resolved.model)])
     start = {"weights_digest": experiment.weights_digest, "images": experiment.splits.given}
     _claim(output, resolved, budget, start)
+    with alone(output, "is at work on this comparison"):
+        return _compare(resolved, entries, models, seeds, budget, jobs, output, say)
+
+
+def _compare(
+    resolved: TrainOptions,
+    entries: Sequence[Entry],
+    models: Sequence[str],
+    seeds: int,
+    budget: str,
+    jobs: int,
+    output: Path,
+    say: Say,
+) -> Comparison:
+    """Run the cells, and write what they and the earlier ones say."""
     ratios = _step_ratios(resolved, models, entries, output, say)
     epochs = _equal_time(resolved.epochs, ratios) if budget == "time" else None
     cells = plan_cells(resolved, models, entries, seeds, output, epochs)
@@ -148,13 +164,16 @@ def _failed(
 
 
 def _with_earlier(cells: Sequence[Cell], output: Path, earlier: Sequence[Run]) -> list[Run]:
-    """The results of the finished cells, and of those that an earlier call added to this comparison; plain first."""
+    """The results of the finished cells, and of those that an earlier call added to this comparison and whose folders
+    are still there; plain first.
+    """
     results = {
         str(cell.folder.path.relative_to(output)): {**cell.folder.read_result(), "label": cell.label}
         for cell in cells
         if cell.finished
     }
-    merged = {result["folder"]: result for result in earlier} | results
+    kept = [result for result in earlier if (output / result["folder"] / "result.json").exists()]
+    merged = {result["folder"]: result for result in kept} | results
     ordered = sorted(merged.items(), key=lambda item: item[1]["label"] != BASELINE)
     return [{**result, "folder": folder} for folder, result in ordered]
 
@@ -226,7 +245,8 @@ def _claim(output: Path, options: TrainOptions, budget: str, start: Mapping[str,
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} is not empty and holds no comparison: choose another --output")
     output.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda unfinished: unfinished.write_text(yaml.safe_dump({**asked, **start}, sort_keys=False)))
+    text = yaml.safe_dump({**asked, **start}, sort_keys=False)
+    write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
 def _write_summary(
@@ -250,4 +270,5 @@ def _write_summary(
         "failures": failures,
     }
     write_json(output / "results.json", content)
-    write_whole(output / "results.md", lambda path: path.write_text(markdown(rows, results, options.data, failed)))
+    text = markdown(rows, results, options.data, failed)
+    write_whole(output / "results.md", lambda path: path.write_text(text, encoding="utf-8"))

@@ -15,6 +15,7 @@ from types import FrameType
 import torch
 
 from ssfe.lab.compare.cells import Cell
+from ssfe.lab.cores import SHARE, cores
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.options import FREE, differs
 
@@ -106,9 +107,10 @@ def worker_environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, s
         jobs: how many there are; each gets its share of the cores.
         gpus: names of the GPUs, as in CUDA_VISIBLE_DEVICES; the processes take them in turn.
     """
-    environment = {}
+    environment: dict[str, str] = {}
     if jobs > 1:
-        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+        share = str(max(1, cores() // jobs))
+        environment |= {"OMP_NUM_THREADS": share, SHARE: share}
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
     return environment

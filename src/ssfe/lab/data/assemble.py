@@ -44,6 +44,10 @@ def assemble(source: Source, options: DataOptions, *, seed: int) -> DataSplits:
     train, val, notes = _with_validation(source, options.val_fraction, seed)
     train, more = limited(train, options.limit_train, "limit_train", seed)
     test, most = limited(source.test, options.limit_test, "limit_test", SPLIT_SEED)
+    shape: tuple[str, ...] = ()
+    if seen.small and seen.native is not None and seen.native[0] != seen.native[1]:
+        height, width = seen.native
+        shape = (f"images are {width} x {height} pixels: of each the middle square is used",)
     return DataSplits(
         name=source.name,
         classes=source.classes,
@@ -53,7 +57,7 @@ def assemble(source: Source, options: DataOptions, *, seed: int) -> DataSplits:
         image_size=options.image_size or seen.image_size,
         channels=seen.channels,
         flip=source.flip,
-        notes=source.notes + notes + more + most,
+        notes=source.notes + notes + more + most + shape,
         given=given,
     )
 

@@ -69,7 +69,8 @@ def choose_model(
             return _for_small_images(ModelSpec(name, kwargs), image_size, fixed, pretrained)
     if fixed and image_size != own_size:
         kwargs.setdefault("img_size", image_size)
-    return ModelSpec(name, kwargs), f"{name} with the stem it has, for images of {image_size} px"
+    made_for = f"; its pretrained weights were made for {own_size} px" if pretrained and own_size != image_size else ""
+    return ModelSpec(name, kwargs), f"{name} with the stem it has, for images of {image_size} px{made_for}"
 
 
 def _check_arguments(model_args: dict[str, Any]) -> None:

@@ -6,8 +6,6 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from ssfe.lab.errors import UserError
-
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -22,12 +20,3 @@ class ModelSpec:
     def to_dict(self) -> dict[str, Any]:
         """``{"name": ..., "kwargs": {...}}``, independent of the spec."""
         return {"name": self.name, "kwargs": copy.deepcopy(self.kwargs)}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> ModelSpec:
-        """The inverse of ``to_dict``. Raises UserError for a dict of another form."""
-        if set(data) != {"name", "kwargs"} or not isinstance(data["name"], str) or not isinstance(data["kwargs"], dict):
-            raise UserError(
-                f'a model is described by {{"name": ..., "kwargs": {{...}}}}, not by the keys {sorted(data)}'
-            )
-        return cls(data["name"], copy.deepcopy(data["kwargs"]))

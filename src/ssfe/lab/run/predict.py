@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.model_file import load_shipped
 from ssfe.lab.run.options import check_loading
 from ssfe.lab.training.device import find_device
-from ssfe.lab.training.loader import worker_count
+from ssfe.lab.training.loader import leave_signals, worker_count
 
 
 class ReadableImages(Dataset[tuple[Tensor | None, str]]):
@@ -82,22 +84,31 @@ def predict(
         ReadableImages(paths, card.preprocessing),
         batch_size=batch_size,
         num_workers=worker_count(workers, in_memory=len(paths) <= batch_size),
-        collate_fn=list,
+        collate_fn=_gathered,
+        worker_init_fn=leave_signals,
     )
     failed: list[str] = []
     with _opened(output) as file:
         write = _csv_writer(file, card.classes, top) if form == "csv" else _jsonl_writer(file, card.classes, top)
-        for batch in loader:
-            failed += [reason for image, reason in batch if image is None]
-            readable = [(image, path) for image, path in batch if image is not None]
-            if not readable:
+        for inputs, readable, reasons in loader:
+            failed += reasons
+            if inputs is None:
                 continue
-            inputs = torch.stack([image for image, _ in readable]).to(device)
             with torch.inference_mode():
-                logits = network(card.preprocessing.normalize(inputs))
-            for (_, path), probabilities in zip(readable, logits.float().softmax(-1).cpu(), strict=True):
+                logits = network(card.preprocessing.normalize(inputs.to(device)))
+            for path, probabilities in zip(readable, logits.float().softmax(-1).cpu(), strict=True):
                 write(path, probabilities)
     return failed
+
+
+def _gathered(batch: list[tuple[Tensor | None, str]]) -> tuple[Tensor | None, list[str], list[str]]:
+    """The images (B, C, S, S) that can be read, their paths, and what is wrong with the others.
+
+    One tensor, for each that a worker hands over takes an open file.
+    """
+    images = [image for image, _ in batch if image is not None]
+    paths = [path for image, path in batch if image is not None]
+    return torch.stack(images) if images else None, paths, [reason for image, reason in batch if image is None]
 
 
 def find_images(given: list[Path]) -> list[Path]:
@@ -153,12 +164,19 @@ def _jsonl_writer(file: TextIO, classes: tuple[str, ...], top: int | None) -> An
 
 @contextmanager
 def _opened(output: Path | None) -> Iterator[TextIO]:
+    # Names of files need not be UTF-8: they are written as they are.
+    as_it_is = "surrogateescape"
     if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors=as_it_is)
         yield sys.stdout
         return
+    opened = False
     try:
-        # Names of files need not be UTF-8: they are written as they are.
-        with output.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with output.open("w", newline="", encoding="utf-8", errors=as_it_is) as file:
+            opened = True
             yield file
     except OSError as error:
+        if opened and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise  # of reading images, not of this file
         raise UserError(f"cannot write {output}: {error.strerror or error}; choose another --output") from error

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
+from ssfe.lab.alone import alone
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.experiment import Experiment, describe, prepare
@@ -87,7 +88,11 @@ def _follow(folder: RunFolder, now: TrainOptions) -> None:
 def _run(experiment: Experiment, folder: RunFolder, say: Say) -> dict[str, object]:
     for line in describe(experiment, folder):
         say(line)
-    with rescued(folder), tracked(experiment.options, folder) as tracker:
+    with (
+        alone(folder.checkpoint.parent, "trains this run"),
+        rescued(folder),
+        tracked(experiment.options, folder) as tracker,
+    ):
         if not folder.checkpoint.exists():
             write_images(folder, experiment.splits)
             if experiment.weights_digest is not None:

@@ -5,7 +5,7 @@ A training image is known by its place (epoch, index), and its augmentation foll
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import torch
 from torch import Tensor
@@ -30,7 +30,14 @@ _PART = 4096
 """Images prepared at a time, for indices take more memory than images."""
 
 
-class TrainImages(Dataset[Loaded]):
+class _Kept(Dataset[Loaded]):
+    """Training images that an average of the network's weights, which deep-copies what trains it, does not copy."""
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+
+class TrainImages(_Kept):
     """Training images, augmented one by one, by any transformation."""
 
     def __init__(self, split: ImageSplit, transform: Transform, seed: int) -> None:
@@ -56,7 +63,7 @@ class TrainImages(Dataset[Loaded]):
         return self.transform(image)
 
 
-class CroppedImages(Dataset[Loaded]):
+class CroppedImages(_Kept):
     """Training images in memory, cropped and flipped a batch at a time, on the device that trains: a GPU would wait
     for a CPU core to do it.
     """
@@ -76,10 +83,6 @@ class CroppedImages(Dataset[Loaded]):
         indices = torch.tensor([index for _, index in places])
         images = self.prepare(self.split.stack(indices))
         return images, self.split.labels[indices], self._draws(places[0][0])[indices]
-
-    def __deepcopy__(self, memo: Any) -> CroppedImages:
-        """Itself: an average of the network's weights deep-copies what trains it, and need not copy the data."""
-        return self
 
     def finish(self, loaded: Loaded) -> Batch:
         """The batch, cropped and flipped, wherever it is by now."""

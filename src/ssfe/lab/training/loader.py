@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import signal
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from ssfe.lab.config import TrainOptions
+from ssfe.lab.cores import cores
 from ssfe.lab.data import ImageSplit
 from ssfe.lab.data.preprocessing import Transform
 from ssfe.lab.seeds import derive_seed
@@ -70,6 +71,7 @@ class TrainLoader(DataLoader[Loaded]):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
+            worker_init_fn=leave_signals,
             # Of its own, so that starting an epoch draws nothing from the default generator.
             generator=torch.Generator().manual_seed(0),
         )
@@ -101,6 +103,7 @@ def evaluation_loader(
         num_workers=workers,
         persistent_workers=workers > 0,  # validation comes after every epoch
         pin_memory=device.type == "cuda",
+        worker_init_fn=leave_signals,
     )
 
 
@@ -108,7 +111,15 @@ def worker_count(asked: int | None, in_memory: bool) -> int:
     """How many processes load images: as asked, else none for images in memory, else one per core, up to 8."""
     if asked is not None:
         return asked
-    return 0 if in_memory else min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
+    return 0 if in_memory else min(8, cores())
+
+
+def leave_signals(worker: int) -> None:
+    """``worker_init_fn``: Ctrl-C, and a scheduler's SIGTERM, reach all processes of a run, but the one that trains
+    needs images until it has written its checkpoint. A second SIGTERM, such as torch's to one that hangs, ends it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 
 def _as_it_is(batch: T) -> T:
