@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -30,4 +30,6 @@ def alone(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # where open files cannot be removed
+            (folder / ".lock").unlink()
         lock.release()

@@ -25,8 +25,8 @@ class DataOptions:
     image_size: int | None = None
     """Side of the square input, in pixels. Default: the images' own size up to 64 pixels, else 224."""
     val_fraction: float = 0.1
-    """Share of the training images held out for validation, unless the data brings a validation and a test split. (A
-    validation split without a test split is the test data.)"""
+    """Share of the training images held out for validation, unless the data brings a validation and a test split. A
+    validation split without a test split is the test data."""
     limit_train: int | None = None
     """Train on this many images only, class-balanced and drawn with the seed."""
     limit_test: int | None = None
@@ -144,8 +144,8 @@ class TrainOptions:
     """Run"""
 
     data: str = "digits"
-    """digits, a torchvision dataset's name (cifar100, fashion-mnist, ...), a folder of images per class,
-    hf:NAME[:CONFIG] of Hugging Face, hf:FOLDER of parquet files or WebDataset shards, or hf:FILE.parquet."""
+    """digits, a torchvision dataset's name such as cifar100, a folder of images per class, hf:NAME[:CONFIG] of Hugging
+    Face, hf:FOLDER of parquet files or WebDataset shards, or hf:FILE.parquet."""
     model: str | None = None
     """Any timm network, cifar_resnet20/32/56/110 or wrn_16_4/28_10. For images of up to 64 pixels a timm network gets a
     stem for small images, or smaller patches. Default: cifar_resnet20 up to 64 pixels, else resnet18."""
