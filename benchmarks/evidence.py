@@ -100,9 +100,15 @@ def progress(study: Study, content: dict[str, Any]) -> str:
     return "" if done >= of else f", {done} of {of} cells so far"
 
 
-def overview(studies: list[Study]) -> str:
+def overview() -> str:
     """One table over the studies: the shipped readings of :data:`SHOWN` against plain training, by method."""
-    found = [(study, row) for study in studies if (content := results(study)) for row in rows(content) if row.shipped]
+    found = [
+        (study, row)
+        for study in STUDIES.values()
+        if (content := results(study))
+        for row in rows(content)
+        if row.shipped
+    ]
     lines = [overview_cells(study, row) for method in SHOWN for study, row in found if row.method == method]
     return markdown_table(OVERVIEW, lines)
 
@@ -198,10 +204,10 @@ def tables(content: dict[str, Any], draw: Callable[[list[Row]], str]) -> str:
     return "\n\n".join(f"{model}:\n\n{text}" if len(models) > 1 else text for model, text in drawn.items())
 
 
-def catalogue(studies: list[Study]) -> str:
+def catalogue() -> str:
     """What each study trains, where, and how much of it has been run."""
     lines = []
-    for study in studies:
+    for study in STUDIES.values():
         content = results(study)
         state = f"{machine(content)}{progress(study, content)}" if content else f"not run yet; needs {study.hardware}"
         lines.append((f"`{study.name}`", study.title, state))
@@ -210,7 +216,7 @@ def catalogue(studies: list[Study]) -> str:
 
 def short() -> str:
     """For the README."""
-    return f"{overview([*STUDIES.values()])}\n\n{LEGEND}\n\n{catalogue([*STUDIES.values()])}\n"
+    return f"{overview()}\n\n{LEGEND}\n\n{catalogue()}\n"
 
 
 def long(study: Study) -> str:
