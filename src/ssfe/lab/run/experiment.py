@@ -23,7 +23,7 @@ from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.options import check_options, resolve
 from ssfe.lab.run.start import starting
 from ssfe.lab.seeds import derive_seed
-from ssfe.lab.training.device import find_device, resolve_precision
+from ssfe.lab.training.device import about_precision, find_device, resolve_precision
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def prepare(
     check_options(options)
     start = starting(options, recorded)
     options = start.options
-    resolve_precision(options.engine, find_device(options.engine.accelerator))
+    device = find_device(options.engine.accelerator)
+    resolve_precision(options.engine, device)
     splits = splits or load_data(options.data, options.loading, seed=options.seed)
     spec, note = choose_model(
         options.model,
@@ -103,7 +104,7 @@ def prepare(
         method=method,
         network=network,
         stock_parameters=stock_parameters,
-        notes=(*splits.notes, *about_weights, note),
+        notes=(*splits.notes, *about_weights, *about_precision(options.engine, device), note),
         weights_digest=start.digest,
     )
 

@@ -36,5 +36,18 @@ def resolve_precision(engine: EngineOptions, device: torch.device) -> str:
     if engine.precision != "auto":
         return engine.precision
     if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
+        return "bf16" if _multiplies_bfloat16(device) else "fp32"
     return "bf16" if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else "fp32"
+
+
+def about_precision(engine: EngineOptions, device: torch.device) -> tuple[str, ...]:
+    """A note for the log where bfloat16 was asked for, and the hardware would only emulate it."""
+    if engine.precision != "bf16" or _multiplies_bfloat16(device):
+        return ()
+    return (f"bfloat16 is only emulated on this {device.type.upper()}: --precision fp32 is most likely faster",)
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    if device.type == "cpu":
+        return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type != "cuda" or torch.cuda.get_device_capability(device)[0] >= 8
