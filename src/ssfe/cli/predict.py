@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 
 from ssfe.cli.parsers import OneLineParser, add_machine_arguments
 from ssfe.lab.run.folder import RunFolder
-from ssfe.lab.run.predict import predict
+from ssfe.lab.run.predict import find_images, predict
 
 
 def predict_parser() -> ArgumentParser:
@@ -32,9 +32,12 @@ def predict_parser() -> ArgumentParser:
 
 def run_predict(parsed: dict[str, Any]) -> int:
     """Predict; the exit status is 1 if an image could not be read."""
+    images, notes = find_images(parsed["images"])
+    for note in notes:
+        print(f"ssfe: {note}", file=sys.stderr)
     failed = predict(
         RunFolder(parsed["run"]),
-        parsed["images"],
+        images,
         form=parsed["format"],
         top=parsed["top"],
         output=parsed["output"],

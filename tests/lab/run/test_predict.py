@@ -24,7 +24,7 @@ CLASSES = ("apple", "lime", "plum")
 def expected(photo_run: Any) -> dict[str, list[float]]:
     """The network's own probabilities, one image at a time."""
     network, card = load_shipped(RunFolder(photo_run.folder))
-    paths = [str(path) for path in find_images([photo_run.images])]
+    paths = [str(path) for path in find_images([photo_run.images])[0]]
     files, transform = FileImages(paths, torch.zeros(len(paths))), card.preprocessing.eval_transform()
     with torch.no_grad():
         logits = [network(card.preprocessing.normalize(transform(image)[None])) for image, _ in files]
@@ -98,7 +98,7 @@ def test_an_image_of_any_shape_and_mode(photo_run: Any, tmp_path: Path) -> None:
     for mode, size in (("1", (9, 500)), ("I;16", (70, 70)), ("CMYK", (300, 20)), ("LA", (1, 1))):
         suffix = "tif" if mode in ("CMYK", "1") else "png"
         PIL.Image.new(mode, size).save(tmp_path / f"{mode.replace(';', '')}.{suffix}")
-    assert predict(RunFolder(photo_run.folder), [tmp_path], output=tmp_path / "out.csv") == []
+    assert predict(RunFolder(photo_run.folder), find_images([tmp_path])[0], output=tmp_path / "out.csv") == []
     assert len(rows_of((tmp_path / "out.csv").read_text())) == 4
 
 
@@ -106,7 +106,8 @@ def test_folders_are_searched_through(tmp_path: Path) -> None:
     for name in ("b/2.jpg", "b/deep/1.PNG", "a/9.webp", ".hidden/1.jpg", "__MACOSX/1.jpg", "b/._2.jpg", "b/notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = find_images([tmp_path / "b" / "notes.txt", tmp_path])
+    found, notes = find_images([tmp_path / "b" / "notes.txt", tmp_path])
+    assert notes == ()
     names = [str(path.relative_to(tmp_path)) for path in found]
     assert names == ["b/notes.txt", "a/9.webp", "b/2.jpg", "b/deep/1.PNG"]
     with pytest.raises(UserError, match="no such file or folder"):
@@ -116,7 +117,15 @@ def test_folders_are_searched_through(tmp_path: Path) -> None:
 def test_a_hidden_folder_may_be_asked_for(tmp_path: Path) -> None:
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache" / "1.jpg").touch()
-    assert find_images([tmp_path / ".cache"]) == [tmp_path / ".cache" / "1.jpg"]
+    assert find_images([tmp_path / ".cache"])[0] == [tmp_path / ".cache" / "1.jpg"]
+
+
+def test_pictures_of_other_formats_are_told(photo_run: Any, tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (9, 9)).save(tmp_path / "1.png")
+    (tmp_path / "2.heic").touch()
+    ended = succeed("predict", photo_run.folder, tmp_path)
+    assert [row["file"] for row in rows_of(ended.out)] == [str(tmp_path / "1.png")]
+    assert ended.err.startswith("ssfe: 1 picture(s) of other formats not used: jpg")
 
 
 def test_grey_images_reach_the_network_as_in_training(tmp_path: Path) -> None:

@@ -41,14 +41,14 @@ def read_folder(path: Path) -> Source:
     if not found:
         classes = _classes(path)
         images, skipped = _images(path, classes)
-        return Source(str(path), classes, images, undivided=True, notes=_other_formats(skipped))
+        return Source(str(path), classes, images, undivided=True, notes=other_formats(skipped))
     first = found.get("train") or next(iter(found.values()))
     classes = _classes(first)
     for folder in found.values():
         _same_classes(first, classes, folder)
     read = {name: _images(folder, classes) for name, folder in found.items()}
     splits = {name: images for name, (images, _) in read.items()}
-    notes = _unused(path, found) + _other_formats(sum(skipped for _, skipped in read.values()))
+    notes = _unused(path, found) + other_formats(sum(skipped for _, skipped in read.values()))
     return Source(str(path), classes, splits.get("train"), splits.get("val"), splits.get("test"), notes=notes)
 
 
@@ -102,7 +102,7 @@ def _holds_images(folder: Path) -> bool:
         return any(entry.name.lower().endswith(tuple(IMG_EXTENSIONS)) for entry in entries)
 
 
-def _other_formats(skipped: int) -> tuple[str, ...]:
+def other_formats(skipped: int) -> tuple[str, ...]:
     """A note on pictures that are passed over for their format, as ImageFolder does."""
     kinds = ", ".join(extension.lstrip(".") for extension in IMG_EXTENSIONS)
     return (f"{skipped:,} picture(s) of other formats not used: {kinds} are read",) if skipped else ()
@@ -140,7 +140,7 @@ def _images(path: Path, classes: tuple[str, ...]) -> tuple[FileImages, int]:
     empty: list[str] = []
     skipped = 0
     for index, name in enumerate(classes):
-        files, others = _pictures(path / name)
+        files, others = pictures(path / name)
         skipped += others
         if not files:
             empty.append(name)
@@ -161,17 +161,13 @@ def _refuse(error: OSError) -> NoReturn:
     raise UserError(f"{said_of_files(error)}: make it readable, or leave it out.") from error
 
 
-def image_files(folder: Path) -> list[str]:
-    """Image files at any depth below ``folder``, sorted; hidden ones are passed over. Links are followed, but to
-    folders that are searched anyway, or that they lie in.
+def pictures(folder: Path) -> tuple[list[str], int]:
+    """Image files at any depth below ``folder``, sorted, and the number of pictures of formats that are not read.
+
+    Hidden ones are passed over. Links are followed, but to folders that are searched anyway, or that they lie in.
 
     Raises UserError for a folder that cannot be read.
     """
-    return _pictures(folder)[0]
-
-
-def _pictures(folder: Path) -> tuple[list[str], int]:
-    """Image files below ``folder``, and the number of pictures of formats that are not read."""
     files: list[str] = []
     others = 0
     searched = [os.path.realpath(folder)]

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ssfe.lab.data import FileImages, Preprocessing
-from ssfe.lab.data.folder import image_files
+from ssfe.lab.data.folder import other_formats, pictures
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.model_file import load_shipped
@@ -62,7 +62,7 @@ def predict(
 
     Args:
         folder: of a finished run.
-        images: files, or folders that are searched through for images.
+        images: files; :func:`find_images` has those of a folder.
         form: ``"csv"`` (columns file, prediction, probability, then one per class) or ``"jsonl"``.
         top: give the probabilities of this many classes only (CSV: columns class1, class1_probability, ...).
         output: file to write; None: standard output.
@@ -71,19 +71,18 @@ def predict(
         One line for each image that could not be read.
 
     Raises:
-        UserError: if the run has no model, or there is nothing to classify.
+        UserError: if the run has no model.
     """
     check_loading(batch_size, workers)
     network, card = load_shipped(folder)
     if top is not None and not 1 <= top <= len(card.classes):
         raise UserError(f"top={top} must lie between 1 and the {len(card.classes)} classes of the run")
-    paths = find_images(images)
     device = find_device(accelerator)
     network = network.to(device)
     loader = DataLoader(
-        ReadableImages(paths, card.preprocessing),
+        ReadableImages(images, card.preprocessing),
         batch_size=batch_size,
-        num_workers=worker_count(workers, in_memory=len(paths) <= batch_size),
+        num_workers=worker_count(workers, in_memory=len(images) <= batch_size),
         collate_fn=_gathered,
         worker_init_fn=leave_signals,
     )
@@ -111,24 +110,27 @@ def _gathered(batch: list[tuple[Tensor | None, str]]) -> tuple[Tensor | None, li
     return torch.stack(images) if images else None, paths, [reason for image, reason in batch if image is None]
 
 
-def find_images(given: list[Path]) -> list[Path]:
+def find_images(given: list[Path]) -> tuple[list[Path], tuple[str, ...]]:
     """The files among ``given``, and the images in its folders, sorted within each folder; hidden ones passed over.
+    Then notes on what is passed over, and looks as if it were meant.
 
     Raises:
         UserError: for a path that does not exist or a folder without images.
     """
     found: list[Path] = []
+    skipped = 0
     for path in given:
         if path.is_dir():
-            inside = [Path(file) for file in image_files(path)]
+            inside, others = pictures(path)
             if not inside:
                 raise UserError(f"{path} holds no image ({', '.join(IMG_EXTENSIONS)})")
-            found += inside
+            found += [Path(file) for file in inside]
+            skipped += others
         elif path.exists():
             found.append(path)
         else:
             raise UserError(f"no such file or folder: {path}")
-    return found
+    return found, other_formats(skipped)
 
 
 def _csv_writer(file: TextIO, classes: tuple[str, ...], top: int | None) -> Any:
