@@ -123,7 +123,8 @@ def test_a_hidden_folder_may_be_asked_for(tmp_path: Path) -> None:
 def test_pictures_of_other_formats_are_told(photo_run: Any, tmp_path: Path) -> None:
     PIL.Image.new("RGB", (9, 9)).save(tmp_path / "1.png")
     (tmp_path / "2.heic").touch()
-    ended = succeed("predict", photo_run.folder, tmp_path)
+    ended = ssfe("predict", photo_run.folder, tmp_path)
+    assert ended.code == 0
     assert [row["file"] for row in rows_of(ended.out)] == [str(tmp_path / "1.png")]
     assert ended.err.startswith("ssfe: 1 picture(s) of other formats not used: jpg")
 
