@@ -3,7 +3,7 @@
     python -m benchmarks.evidence list              what there is, and what has been run
     python -m benchmarks.evidence run NAME          run or continue a study; Ctrl-C and the same command continue it;
                                                     --jobs J: runs at a time, instead of the study's own number
-    python -m benchmarks.evidence tables            write README.md's and docs/evidence.md's tables anew
+    python -m benchmarks.evidence tables            write the tables of README.md, docs/evidence.md and every results.md
 
 Run from the repository's root, with `ssfe[lab]` installed. A study is one or more calls of `ssfe compare` into a folder
 under benchmarks/evidence/, whose results.json, configs and metrics are committed; weights and checkpoints are not.
@@ -14,17 +14,17 @@ https://github.com/cyizhuo/CIFAR-100-dataset; Fashion-MNIST comes by its name.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import re
 import shlex
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.power import seeds_needed
+from benchmarks.power import deviation_interval, seeds_needed
 from benchmarks.studies import STUDIES, Study
 from ssfe.lab.compare.markdown import (
     HEADER,
@@ -32,26 +32,31 @@ from ssfe.lab.compare.markdown import (
     against_plain,
     calibration_cells,
     calibration_table,
+    markdown,
     markdown_table,
-    pairs_tables,
     table,
     table_cells,
 )
 from ssfe.lab.compare.summary import BASELINE, Row, scores, summarise
 
-SHOWN = ("ssfe", "ssfe:tap=layer4.0", "ssfe:tap=layer3.1", "sla", "ssfe+sla")
-"""Methods in the README's table: the default, the tap that has looked promising, and the peer. Plain training's own
-figures, the controls and the other variants are in docs/evidence.md.
-"""
+DEFAULT = "ssfe"
+"""The method that the README's table sets against plain training; docs/evidence.md has all."""
 
 OVERVIEW = (
-    *("study", "method", "seeds", "top-1 %", "vs plain", "p (Holm)", "NLL vs plain", "NLL at T vs plain"),
-    *("ECE vs plain", "step"),
+    *("study", "plain's training top-1 %", "seeds", "top-1 %", "vs plain", "p (Holm)"),
+    *("NLL vs plain", "NLL at T vs plain", "ECE vs plain", "step", "run on"),
 )
-"""Columns of the README's table; docs/evidence.md has them all."""
+"""Columns of the README's table. The second tells how far plain training has learnt its images, which are augmented."""
 
+NEVER = sys.maxsize
 ENOUGH = 5
 """Seeds that a standard deviation is worth quoting from."""
+
+BRIEF_LEGEND = """The default against plain training on the same seeds: mean and 95% interval over seeds (Student's t),
+which does not cover the choice of test images. p: paired t-test, corrected (Holm) over the methods that the study
+declares. Plain's training top-1, in the last epoch and on augmented images, tells how far it has learnt its images. NLL
+in nats; at T: after temperature scaling on validation images. Step: the time of a training step as a ratio to plain's,
+measured in alternation."""
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = ROOT / "README.md"
@@ -65,9 +70,9 @@ def results(study: Study) -> dict[str, Any] | None:
     return content
 
 
-def rows(content: dict[str, Any]) -> list[Row]:
-    """The table's rows, from the cells."""
-    return summarise(content["cells"], content["step_ratios"])
+def rows(study: Study, content: dict[str, Any]) -> list[Row]:
+    """The table's rows, from the cells; p corrected over the methods that the study declares, run or not."""
+    return summarise(content["cells"], content["step_ratios"], {method for method, _ in study.cells})
 
 
 def run(study: Study, jobs: int | None = None) -> int:
@@ -85,12 +90,18 @@ def run(study: Study, jobs: int | None = None) -> int:
     return 0
 
 
+def devices(content: dict[str, Any]) -> str:
+    """Where the cells ran: CPU, or the name of a GPU."""
+    found = {cell["machine"]["device"] for cell in content["cells"]}
+    return ", ".join(sorted(device.upper() if device == "cpu" else device for device in found))
+
+
 def machine(content: dict[str, Any]) -> str:
-    """Where the cells ran, and for how long."""
-    machines = [cell["machine"] for cell in content["cells"]]
-    devices = sorted({m.get("cpu", "cpu") if m["device"] == "cpu" else m["device"] for m in machines})
+    """Where the cells ran, on which processors as far as they have noted them, and for how long."""
+    processors = sorted({cell["machine"]["cpu"] for cell in content["cells"] if "cpu" in cell["machine"]})
     hours = sum(cell["seconds"] for cell in content["cells"]) / 3600
-    return f"{', '.join(devices)}, {hours:.1f} hours of training"
+    told = f" ({', '.join(processors)})" if processors else ""
+    return f"{devices(content)}{told}, {hours:.1f} hours of training"
 
 
 def progress(study: Study, content: dict[str, Any]) -> str:
@@ -101,46 +112,60 @@ def progress(study: Study, content: dict[str, Any]) -> str:
 
 
 def overview() -> str:
-    """One table over the studies: the shipped readings of :data:`SHOWN` against plain training, by method."""
-    found = [
-        (study, row)
+    """One table over the studies: the default's shipped reading against plain training."""
+    lines = [
+        overview_cells(study, content, row)
         for study in STUDIES.values()
         if (content := results(study))
-        for row in rows(content)
-        if row.shipped
+        for row in rows(study, content)
+        if row.shipped and row.method == DEFAULT
     ]
-    lines = [overview_cells(study, row) for method in SHOWN for study, row in found if row.method == method]
     return markdown_table(OVERVIEW, lines)
 
 
-def overview_cells(study: Study, row: Row) -> list[str]:
+def overview_cells(study: Study, content: dict[str, Any], row: Row) -> list[str]:
     """A row's cells in the order of :data:`OVERVIEW`."""
     cells = dict(zip(HEADER, table_cells(row), strict=True))
     name = f"[{study.name}](docs/evidence.md#{study.name})"
     return [
         name if study.models == 1 else f"{name}, {row.model}",
-        *(row.method, cells["seeds"], f"{100 * row.top1.mean:.2f}", cells["vs plain"], cells["p (Holm)"]),
+        *(f"{training_top1(study, content, row.model):.1f}", cells["seeds"], f"{100 * row.top1.mean:.2f}"),
+        *(cells["vs plain"], cells["p (Holm)"]),
         *(against_plain(row, metric, 1, "+.3f")[0] for metric in ("nll", "scaled_nll", "ece")),
-        cells["step"],
+        *(cells["step"], f"{devices(content)}{progress(study, content)}"),
     ]
 
 
-def full(own: list[Row], content: dict[str, Any]) -> str:
-    """All methods and readings, and the methods against each other."""
+def training_top1(study: Study, content: dict[str, Any], model: str) -> float:
+    """Plain training's top-1 on its own, augmented images in its last epoch, in percent: mean over seeds."""
+    plain = [cell for cell in content["cells"] if (cell["model"], cell["label"]) == (model, BASELINE)]
+    found = []
+    for cell in plain:
+        with (ROOT / study.output / cell["folder"] / "metrics.csv").open(newline="") as file:
+            found.append(float(list(csv.DictReader(file))[-1]["train_top1"]))
+    return 100 * statistics.mean(found)
+
+
+def full(own: list[Row]) -> str:
+    """All methods, and their readings but those that only an ensemble of one network's views adds."""
     shipped = [row for row in own if row.shipped]
-    parts = [table(own), calibration_table(shipped), pairs_tables(content["cells"], own[0].model)]
-    return "\n\n".join(filter(None, parts))
+    return f"{table([row for row in own if row.reading != 'marginal'])}\n\n{calibration_table(shipped)}"
 
 
 def fresh(study: Study, content: dict[str, Any]) -> str:
     """The leads of a study on the seeds that were drawn after they had been seen; nothing where there are none yet."""
-    never = sys.maxsize
-    cells = [c for c in content["cells"] if c["label"] == BASELINE or c["seed"] >= study.fresh.get(c["label"], never)]
-    leads = [row for row in summarise(cells) if row.shipped and row.method != BASELINE]
-    if not leads:
-        return ""
-    about = "What looked promising, on fresh seeds alone: those drawn afterwards. p corrected over these rows."
-    return f"{about}\n\n{differences(leads, 'vs plain')}\n\n"
+    parts = []
+    for place, about in enumerate(
+        (
+            "What looked promising, on the fresh seeds that were to test it alone. p corrected over these rows.",
+            "On all seeds drawn since it looked promising.",
+        )
+    ):
+        first = {method: seeds[place] for method, seeds in study.fresh.items() if len(seeds) > place}
+        cells = [c for c in content["cells"] if c["label"] == BASELINE or c["seed"] >= first.get(c["label"], NEVER)]
+        leads = [row for row in summarise(cells) if row.shipped and row.method != BASELINE]
+        parts += [f"{about}\n\n{differences(leads, 'vs plain')}\n\n"] if leads else []
+    return "".join(parts)
 
 
 def controls(study: Study, content: dict[str, Any]) -> str:
@@ -188,19 +213,21 @@ def seeds_asked(content: dict[str, Any]) -> str:
         differences = [100 * (ssfe[seed] - plain[seed]) for seed in sorted(plain.keys() & ssfe.keys())]
         if len(differences) >= ENOUGH:
             deviation = statistics.stdev(differences)
+            few, many = (seeds_needed(0.5, end) for end in deviation_interval(differences))
             lines.append(
                 f"The top-1 of ssfe and plain on the same seed differs by a standard deviation of {deviation:.2f} "
                 f"points (n={len(differences)}): to see half a point four times in five takes some "
-                f"{seeds_needed(0.5, deviation)} seeds, for one comparison chosen beforehand.\n\n"
+                f"{seeds_needed(0.5, deviation)} seeds ({few} to {many}, as so few pairs tell the deviation), for one "
+                "comparison chosen beforehand.\n\n"
             )
     return "".join(lines)
 
 
-def tables(content: dict[str, Any], draw: Callable[[list[Row]], str]) -> str:
-    """What ``draw`` makes of the rows of each network, under its name if there are several."""
-    found = rows(content)
+def tables(study: Study, content: dict[str, Any]) -> str:
+    """The tables of each network, under its name if there are several."""
+    found = rows(study, content)
     models = list(dict.fromkeys(row.model for row in found))
-    drawn = {model: draw([row for row in found if row.model == model]) for model in models}
+    drawn = {model: full([row for row in found if row.model == model]) for model in models}
     return "\n\n".join(f"{model}:\n\n{text}" if len(models) > 1 else text for model, text in drawn.items())
 
 
@@ -216,20 +243,34 @@ def catalogue() -> str:
 
 def short() -> str:
     """For the README."""
-    return f"{overview()}\n\n{LEGEND}\n\n{catalogue()}\n"
+    waiting = [f"`{study.name}` ({study.title})" for study in STUDIES.values() if results(study) is None]
+    still = f"Declared and not run yet: {'; '.join(waiting)}.\n\n" if waiting else ""
+    return f"{overview()}\n\n{still}{BRIEF_LEGEND}\n"
 
 
 def long(study: Study) -> str:
     """For docs/evidence.md: every reading, the commands, and where the cells are."""
     content = results(study)
     every = [*(command for command, _ in study.before), *study.commands()]
-    commands = "\n".join(shlex.join(command) for command in every)
-    head = f"## {study.name}\n\n**{study.title}.** {study.question}\n\n```bash\n{commands}\n```\n"
+    head = f"## {study.name}\n\n**{study.title}.** {study.question}\n"
+    commands = (
+        f"`python -m benchmarks.evidence run {study.name}` runs it:\n\n<details><summary>in so many words</summary>\n\n"
+        "```bash\n" + "\n".join(map(shlex.join, every)) + "\n```\n\n</details>\n"
+    )
     if content is None:
-        return f"{head}\nNot run yet ({study.hardware}).\n"
-    about = f"{machine(content)}{progress(study, content)}. Cells: `{study.output}/results.json`."
+        return f"{head}\nNot run yet ({study.hardware}).\n\n{commands}"
+    about = (
+        f"{machine(content)}{progress(study, content)}. Every method against every other: "
+        f"[results.md](../{study.output}/results.md); cells: `{study.output}/results.json`. {commands}"
+    )
     notes = f"{fresh(study, content)}{controls(study, content)}{seeds_asked(content)}"
-    return f"{head}\n{tables(content, lambda own: full(own, content))}\n\n{notes}{about}\n"
+    return f"{head}\n{tables(study, content)}\n\n{notes}{about}"
+
+
+def everything(study: Study, content: dict[str, Any]) -> str:
+    """A study's results.md, as ``ssfe compare`` writes it."""
+    failed = [f"{failure['cell']}: {failure['reason']}" for failure in content["failures"]]
+    return markdown(rows(study, content), content["cells"], content["data"], failed)
 
 
 def replaced(text: str, block: str) -> str:
@@ -243,10 +284,12 @@ def replaced(text: str, block: str) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """Both pages as they must be."""
+    """The pages as they must be."""
+    found = [(study, content) for study in STUDIES.values() if (content := results(study))]
     return {
         SHORT: replaced(SHORT.read_text(), short()),
-        LONG: replaced(LONG.read_text(), "\n".join(map(long, STUDIES.values()))),
+        LONG: replaced(LONG.read_text(), "\n".join([LEGEND, "", catalogue(), "", *map(long, STUDIES.values())])),
+        **{ROOT / study.output / "results.md": everything(study, content) for study, content in found},
     }
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 
 from scipy import stats
 
@@ -20,6 +22,14 @@ def seeds_needed(effect: float, deviation: float, *, power: float = 0.8, level: 
     while _power(abs(effect) / deviation * math.sqrt(seeds), seeds - 1, level) < power:
         seeds += 1
     return seeds
+
+
+def deviation_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95% interval of the standard deviation of a normal variable, from some values of it."""
+    freedom = len(values) - 1
+    squares = freedom * statistics.variance(values)
+    low, high = (math.sqrt(squares / stats.chi2.ppf(quantile, freedom)) for quantile in (0.975, 0.025))
+    return low, high
 
 
 def _power(noncentrality: float, freedom: int, level: float) -> float:

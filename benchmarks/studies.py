@@ -28,8 +28,8 @@ class Study:
         common: options of all calls.
         parts: (methods, seeds) of each call.
         before: commands to run once beforehand, and the path that each leaves.
-        fresh: methods that looked promising on their first seeds, with the first of those drawn afterwards: to be
-            tested on these alone.
+        fresh: methods that looked promising on their first seeds, with the first of the seeds that were to test them
+            alone, and then, where it is another, the first of all that were drawn after the lead was seen.
         controls: of such a method, named before they were run: what it would equal if its joint labels did nothing.
     """
 
@@ -40,7 +40,7 @@ class Study:
     common: Sequence[str]
     parts: Sequence[tuple[str, int]]
     before: Sequence[tuple[Sequence[str], str]] = ()
-    fresh: Mapping[str, int] = field(default_factory=dict)
+    fresh: Mapping[str, Sequence[int]] = field(default_factory=dict)
     controls: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
@@ -90,44 +90,6 @@ _FULL = [*_CIFAR100, "--epochs", "100", "--val-fraction", "0.04"]
 
 _ALL = [
     Study(
-        "cifar100-16px",
-        "CIFAR-100 at 16 px, 100 images per class, half-width ResNet-18, 30 epochs of 64-image batches",
-        "Does ssfe beat plain training, with channels or with regions missing, and which part of it does: the views, "
-        "the pretext task, the joint labels, or the pace of the classifier? At which pace must its rows learn? How "
-        "many views, and an identity view among them or not? What does a deeper tap give for its price?",
-        "two CPU cores",
-        [*_HALF_16, "--jobs", "2"],
-        [
-            ("plain,ssfe", 10),
-            (f"ssfe:gradient_scale=4,{REGIONS}:gradient_scale=5", 3),
-            (f"{REGIONS},discard,multitask,{VARIANTS}", 3),
-            (PACED, 3),
-            ("sla", 3),
-            (DEEPER, 3),
-            ("ssfe:tap=layer4.0", 10),
-            (_VIEWS_ALONE, 10),
-        ],
-        fresh={"ssfe": 5, "ssfe:tap=layer4.0": 3},
-        controls={"ssfe:tap=layer4.0": _VIEWS_ALONE.split(",")},
-    ),
-    Study(
-        "cifar100-16px-time",
-        "CIFAR-100 at 16 px at equal time: the training time of 30 epochs of plain training for every method",
-        "SLA turns each image four times and pays for it in epochs. What is left of its gain at equal time, and does "
-        "ssfe add to it?",
-        "two CPU cores",
-        [*_HALF_16, "--budget", "time", "--jobs", "2"],
-        [("plain,sla", 3), ("ssfe+sla", 3), ("sla:gradient_scale=4,sla:distill", 3), ("ssfe:tap=layer4.0", 3)],
-    ),
-    Study(
-        "cifar100-16px-short",
-        "CIFAR-100 at 16 px, 100 images per class, quarter-width ResNet-18, 20 epochs of 128-image batches",
-        "A small network in a training so short that it underfits.",
-        "two CPU cores",
-        [*_QUARTER_16, "--epochs", "20", "--jobs", "2"],
-        [("plain,ssfe", 3)],
-    ),
-    Study(
         "cifar100-16px-long",
         "CIFAR-100 at 16 px, 100 images per class, quarter-width ResNet-18, 100 epochs of 128-image batches",
         "The network of the short training (there in float32), five times as long: is it the length of training that "
@@ -135,7 +97,7 @@ _ALL = [
         "two CPU cores",
         [*_QUARTER_16, "--epochs", "100", "--precision", "bf16", "--jobs", "2"],
         [("plain,ssfe", 10), (_RIVALS, 10), ("ssfe:tap=layer4.0", 5)],
-        fresh={"ssfe": 5},
+        fresh={"ssfe": (5, 2)},
         controls={"ssfe": _RIVALS.split(",")},
     ),
     Study(
@@ -149,22 +111,6 @@ _ALL = [
         [*_QUARTER_16_OF, "2000", "--epochs", "100", "--batch-size", "64", "--precision", "fp32", "--jobs", "2"],
         [(f"plain,ssfe,{_RIVALS}", 10)],
         controls={"ssfe": _RIVALS.split(",")},
-    ),
-    Study(
-        "fashion-mnist-2000",
-        "Fashion-MNIST, 200 images per class, cifar_resnet20, 40 epochs of 64-image batches",
-        "Many cheap seeds on few images, and a classifier of only 64 channels.",
-        "two CPU cores",
-        [
-            *["fashion-mnist", "--models", "cifar_resnet20", "--limit-train", "2000", "--val-fraction", "0.02"],
-            *["--epochs", "40", "--batch-size", "64", "--precision", "bf16", "--jobs", "2"],
-        ],
-        [
-            ("plain,ssfe", 10),
-            ("ssfe:gradient_scale=4,ssfe:transformation=regions:gradient_scale=5,discard", 3),
-            ("ssfe:transformation=regions", 3),
-            ("ssfe:tap=layer3.1", 10),
-        ],
     ),
     Study(
         "cifar100-16px-finetune",
@@ -192,6 +138,27 @@ _ALL = [
         ],
     ),
     Study(
+        "cifar100-16px",
+        "CIFAR-100 at 16 px, 100 images per class, half-width ResNet-18, 30 epochs of 64-image batches",
+        "Does ssfe beat plain training, with channels or with regions missing, and which part of it does: the views, "
+        "the pretext task, the joint labels, or the pace of the classifier? At which pace must its rows learn? How "
+        "many views, and an identity view among them or not? What does a deeper tap give for its price?",
+        "two CPU cores",
+        [*_HALF_16, "--jobs", "2"],
+        [
+            ("plain,ssfe", 10),
+            (f"ssfe:gradient_scale=4,{REGIONS}:gradient_scale=5", 3),
+            (f"{REGIONS},discard,multitask,{VARIANTS}", 3),
+            (PACED, 3),
+            ("sla", 3),
+            (DEEPER, 3),
+            ("ssfe:tap=layer4.0", 10),
+            (_VIEWS_ALONE, 10),
+        ],
+        fresh={"ssfe": (5,), "ssfe:tap=layer4.0": (3,)},
+        controls={"ssfe:tap=layer4.0": _VIEWS_ALONE.split(",")},
+    ),
+    Study(
         "cifar100-32px",
         "CIFAR-100 at 32 px, 100 images per class, half-width ResNet-18, 30 epochs of 64-image batches",
         "The same questions on images of full size.",
@@ -209,12 +176,45 @@ _ALL = [
         [("plain,ssfe", 5), ("discard", 2), ("dropout", 3), ("ssfe:tap=layer4.0", 5)],
     ),
     Study(
+        "fashion-mnist-2000",
+        "Fashion-MNIST, 200 images per class, cifar_resnet20, 40 epochs of 64-image batches",
+        "Many cheap seeds on few images, and a classifier of only 64 channels.",
+        "two CPU cores",
+        [
+            *["fashion-mnist", "--models", "cifar_resnet20", "--limit-train", "2000", "--val-fraction", "0.02"],
+            *["--epochs", "40", "--batch-size", "64", "--precision", "bf16", "--jobs", "2"],
+        ],
+        [
+            ("plain,ssfe", 10),
+            ("ssfe:gradient_scale=4,ssfe:transformation=regions:gradient_scale=5,discard", 3),
+            ("ssfe:transformation=regions", 3),
+            ("ssfe:tap=layer3.1", 10),
+        ],
+    ),
+    Study(
         "fashion-mnist",
         "Fashion-MNIST, all 60,000 images (54,000 to train on), cifar_resnet20, 5 epochs",
         "Grey images, few classes, enough data.",
         "two CPU cores, for some hours",
         ["fashion-mnist", "--models", "cifar_resnet20", "--epochs", "5", "--precision", "fp32", "--jobs", "2"],
         [("plain,ssfe,sla", 3)],
+    ),
+    Study(
+        "cifar100-16px-short",
+        "CIFAR-100 at 16 px, 100 images per class, quarter-width ResNet-18, 20 epochs of 128-image batches",
+        "A small network in a training so short that it underfits.",
+        "two CPU cores",
+        [*_QUARTER_16, "--epochs", "20", "--jobs", "2"],
+        [("plain,ssfe", 3)],
+    ),
+    Study(
+        "cifar100-16px-time",
+        "CIFAR-100 at 16 px at equal time: the training time of 30 epochs of plain training for every method",
+        "SLA turns each image four times and pays for it in epochs. What is left of its gain at equal time, and does "
+        "ssfe add to it?",
+        "two CPU cores",
+        [*_HALF_16, "--budget", "time", "--jobs", "2"],
+        [("plain,sla", 3), ("ssfe+sla", 3), ("sla:gradient_scale=4,sla:distill", 3), ("ssfe:tap=layer4.0", 3)],
     ),
     Study(
         "cifar100-full",

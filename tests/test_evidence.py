@@ -36,8 +36,8 @@ def test_a_row_of_the_readme() -> None:
     study = STUDIES["cifar100-16px"]
     content = evidence.results(study)
     assert content is not None
-    row = next(row for row in evidence.rows(content) if (row.method, row.reading) == ("ssfe", "aggregated"))
-    found = dict(zip(evidence.OVERVIEW, evidence.overview_cells(study, row), strict=True))
+    row = next(row for row in evidence.rows(study, content) if (row.method, row.reading) == ("ssfe", "aggregated"))
+    found = dict(zip(evidence.OVERVIEW, evidence.overview_cells(study, content, row), strict=True))
 
     def mean(label: str, *path: str) -> float:
         values: list[float] = [reduce(getitem, path, cell) for cell in content["cells"] if cell["label"] == label]  # type: ignore[arg-type]
@@ -46,7 +46,13 @@ def test_a_row_of_the_readme() -> None:
     def gain(*path: str) -> float:
         return mean("ssfe", *path) - mean("plain", *path)
 
+    learnt = [
+        float((ROOT / study.output / cell["folder"] / "metrics.csv").read_text().splitlines()[-1].split(",")[4])
+        for cell in content["cells"]
+        if cell["label"] == "plain"
+    ]
     shipped, scaled = ("test", "shipped"), ("temperature_scaled",)
+    assert found["plain's training top-1 %"] == f"{100 * sum(learnt) / len(learnt):.1f}"
     assert found["study"] == "[cifar100-16px](docs/evidence.md#cifar100-16px)"
     assert found["top-1 %"] == f"{100 * mean('ssfe', *shipped, 'top1'):.2f}"
     assert found["vs plain"].startswith(f"{100 * gain(*shipped, 'top1'):+.2f} [")
@@ -55,21 +61,35 @@ def test_a_row_of_the_readme() -> None:
     assert found["ECE vs plain"].startswith(f"{gain(*shipped, 'ece'):+.3f} [")
 
 
-def test_the_readme_tells_of_every_study_and_links_to_its_heading() -> None:
-    text, headings = evidence.short(), evidence.LONG.read_text().splitlines()
+def test_every_study_is_told_of() -> None:
+    text, headings, catalogue = evidence.short(), evidence.LONG.read_text().splitlines(), evidence.catalogue()
     for study in STUDIES.values():
-        assert f"| `{study.name}` | {study.title} | " in text
         assert f"## {study.name}" in headings
         content = evidence.results(study)
-        assert (f"| [{study.name}](" in text) == (content is not None)
-        assert (f"| {study.title} | not run yet; needs " in text) == (content is None)
+        has_default = content is not None and any(cell["label"] == "ssfe" for cell in content["cells"])
+        assert (f"| [{study.name}](" in text) == has_default
+        assert (f"`{study.name}` ({study.title})" in text) == (content is None)
+        assert f"| `{study.name}` | {study.title} | " in catalogue
+        assert (f"| {study.title} | not run yet; needs " in catalogue) == (content is None)
+
+
+def test_p_is_corrected_over_what_a_study_declares() -> None:
+    study = STUDIES["cifar100-16px-long"]
+    content = evidence.results(study)
+    assert content is not None
+    run = {"cells": [c for c in content["cells"] if c["label"] in ("plain", "ssfe")], "step_ratios": {}}
+    rows = evidence.rows(replace(study, parts=[("plain,ssfe,a,b,c", 1)]), run)
+    difference = next(row.difference for row in rows if row.method == "ssfe" and row.shipped)
+    assert difference is not None
+    assert difference.p is not None
+    assert difference.p_holm == pytest.approx(4 * difference.p)
 
 
 def test_a_lead_is_tested_on_the_seeds_that_came_after_it() -> None:
     study = STUDIES["cifar100-16px"]
     content = evidence.results(study)
     assert content is not None
-    text = evidence.fresh(replace(study, fresh={"ssfe": 2}), content)
+    text = evidence.fresh(replace(study, fresh={"ssfe": (2,)}), content)
     by_seed = {
         label: {
             cell["seed"]: 100 * cell["test"]["shipped"]["top1"] for cell in content["cells"] if cell["label"] == label
@@ -80,7 +100,7 @@ def test_a_lead_is_tested_on_the_seeds_that_came_after_it() -> None:
     difference = sum(by_seed["ssfe"][seed] - by_seed["plain"][seed] for seed in seeds) / len(seeds)
     assert f"| ssfe | {len(seeds)} | {difference:+.2f} [" in text
     assert "discard" not in text
-    assert evidence.fresh(replace(study, fresh={"ssfe": 1000}), content) == ""
+    assert evidence.fresh(replace(study, fresh={"ssfe": (1000,)}), content) == ""
 
 
 def test_a_lead_is_set_against_its_controls() -> None:

@@ -32,6 +32,19 @@ def test_one_value_has_no_interval() -> None:
     assert (estimate([0.5]).low, estimate([0.5]).high) == (None, None)
 
 
+def test_an_interval_ends_where_the_values_end() -> None:
+    low, high = estimate([0.7, 0.99], (0.0, 1.0)).low, estimate([0.7, 0.99], (0.0, 1.0)).high
+    assert (low, high) == (0.0, 1.0)
+    assert estimate([0.7, 0.99]).high == pytest.approx(0.845 + stats.t(1).ppf(0.975) * 0.145)
+
+
+def test_what_is_not_finite_has_no_p() -> None:
+    for broken in (math.nan, math.inf):
+        result = paired_difference({0: 0.5, 1: broken, 2: 0.7}, {0: 0.4, 1: 0.5, 2: 0.5})
+        assert result is not None
+        assert result.p is None
+
+
 def test_differences_are_paired_by_seed() -> None:
     method, plain = {0: 0.50, 1: 0.61, 2: 0.72, 7: 0.9}, {0: 0.48, 1: 0.60, 2: 0.69, 3: 0.1}
     result = paired_difference(method, plain)

@@ -50,6 +50,29 @@ RESULTS = [
 ]
 
 
+def test_methods_that_are_still_to_be_run_are_corrected_for() -> None:
+    alone = RESULTS[:6]
+    raw = summarise(alone)[1].difference
+    assert raw is not None
+    assert raw.p is not None
+    for more in (
+        {"planned": ["plain", "ssfe", "a", "b"]},
+        {"step_ratios": {"net": dict.fromkeys("ab", 1.0) | {"ssfe": 1.0}}},
+    ):
+        corrected = summarise(alone, **more)[1].difference  # type: ignore[arg-type]
+        assert corrected is not None
+        assert corrected.p_holm == pytest.approx(min(1.0, 3 * raw.p))
+
+
+def test_a_row_is_that_of_the_shipped_network() -> None:
+    cells = [result("plain", 0, 0.5), result("ssfe", 0, 0.6, single=0.4)]
+    cells[1]["test"]["aggregated"] = {**cells[1]["test"]["aggregated"], "top1": 0.59}  # another last bit
+    shipped, single = summarise(cells)[1:]
+    assert (shipped.top1.mean, single.top1.mean) == (0.6, 0.4)
+    assert shipped.difference is not None
+    assert shipped.difference.estimate.mean == pytest.approx(0.1)
+
+
 def test_rows_compare_each_method_with_plain_and_correct_the_p_values() -> None:
     rows = summarise(RESULTS)
     assert [(row.method, row.reading, row.shipped) for row in rows] == [

@@ -57,7 +57,7 @@ def interval(value: Estimate, scale: float, form: str, short: bool = False) -> s
     if value.low is None or value.high is None:
         return mean
     if short:
-        return f"{mean} ±{scale * (value.high - value.mean):.2f}"
+        return f"{mean} ±{scale * max(value.high - value.mean, value.mean - value.low):.2f}"  # one end may be cut off
     return f"{mean} [{format(scale * value.low, form)}, {format(scale * value.high, form)}]"
 
 
@@ -93,11 +93,11 @@ def uneven_seeds(rows: Sequence[Row]) -> str:
     )
 
 
-LEGEND = """Mean and 95% interval over seeds (Student's t), on one set of test images; differences to plain training
-paired by seed, p of the paired t-test corrected over the methods (Holm), for each metric by itself. NLL in nats. Step:
-the time of a training step as a ratio to plain, measured in alternation. Val: on validation images, to choose by. T:
-the temperature that minimises NLL on validation images (Guo et al. 2017); at T, the logits are divided by it, which
-leaves top-1 as it is."""
+LEGEND = """Mean and 95% interval over seeds (Student's t), which does not cover the choice of test images; differences
+to plain training paired by seed, p of the paired t-test corrected (Holm) over the methods of the comparison, also those
+still to be run, for each metric by itself. NLL in nats. Step: the time of a training step as a ratio to plain, measured
+in alternation. Val: on validation images, to choose by. T: the temperature that minimises NLL on validation images (Guo
+et al. 2017); at T, the logits are divided by it, which leaves top-1 as it is."""
 
 
 def markdown(rows: Sequence[Row], results: Sequence[Run], data: str, failures: Sequence[str] = ()) -> str:

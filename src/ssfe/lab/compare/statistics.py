@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,8 @@ class PairedDifference:
 
     Attributes:
         estimate: of the differences, method minus baseline.
-        p: of the paired t-test, two-sided; None for fewer than two pairs or differences without spread.
+        p: of the paired t-test, two-sided; None for fewer than two pairs, and for differences without spread or that
+            are not all finite.
         p_holm: ``p`` after Holm's correction over the methods of the comparison.
     """
 
@@ -41,14 +43,14 @@ class PairedDifference:
     p_holm: float | None = None
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean and 95% interval of independent values."""
+def estimate(values: Sequence[float], within: tuple[float, float] = (-math.inf, math.inf)) -> Estimate:
+    """Mean and 95% interval of independent values, the interval cut at the ends of what they can be."""
     sample = np.asarray(values, dtype=np.float64)
     mean = float(sample.mean())
     if len(sample) < 2 or _equal(sample):
         return Estimate(mean, None, None, len(sample))
     half = float(stats.t.ppf(0.975, len(sample) - 1) * stats.sem(sample))
-    return Estimate(mean, mean - half, mean + half, len(sample))
+    return Estimate(mean, max(mean - half, within[0]), min(mean + half, within[1]), len(sample))
 
 
 def paired_difference(method: Mapping[int, float], baseline: Mapping[int, float]) -> PairedDifference | None:
@@ -57,7 +59,7 @@ def paired_difference(method: Mapping[int, float], baseline: Mapping[int, float]
     if not seeds:
         return None
     differences = [method[seed] - baseline[seed] for seed in seeds]
-    if len(seeds) < 2 or _equal(differences):
+    if len(seeds) < 2 or _equal(differences) or not np.isfinite(differences).all():
         return PairedDifference(estimate(differences), None)
     test = stats.ttest_rel([method[seed] for seed in seeds], [baseline[seed] for seed in seeds])
     return PairedDifference(estimate(differences), float(test.pvalue))

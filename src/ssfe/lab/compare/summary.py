@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ssfe.lab.compare.statistics import Estimate, PairedDifference, estimate, holm, paired_difference
 
 BASELINE = "plain"
-METRICS = ("top1", "nll", "ece", "scaled_nll", "scaled_ece", "val_top1")
-"""top-1 and ECE are shares in [0, 1], NLL is in nats, on test images; ``scaled``: after temperature scaling, on
+_SHARE, _NATS = (0.0, 1.0), (0.0, math.inf)
+METRICS = {
+    "top1": _SHARE,
+    "nll": _NATS,
+    "ece": _SHARE,
+    "scaled_nll": _NATS,
+    "scaled_ece": _SHARE,
+    "val_top1": _SHARE,
+}
+"""Names and ranges: top-1 and ECE are shares, NLL is in nats, on test images; ``scaled``: after temperature scaling, on
 validation images; ``val_top1``: on validation images, to choose by."""
 
 Run = dict[str, Any]
@@ -61,13 +70,19 @@ class Row:
         return asdict(self)
 
 
-def summarise(results: Sequence[Run], step_ratios: Mapping[str, Mapping[str, float]] | None = None) -> list[Row]:
-    """One row for each (model, method, reading), p-values Holm-corrected over the shipped readings of a model, for
-    each metric by itself.
+def summarise(
+    results: Sequence[Run],
+    step_ratios: Mapping[str, Mapping[str, float]] | None = None,
+    planned: Collection[str] = (),
+) -> list[Row]:
+    """One row for each (model, method, reading), p-values Holm-corrected over the methods of a model, for each metric
+    by itself.
 
     Args:
         results: of the finished cells, in the order in which rows are wanted.
         step_ratios: by model and label.
+        planned: labels of methods that the correction is to count though they may have no result yet; those with a
+            step ratio are counted too.
     """
     rows: list[Row] = []
     for model in dict.fromkeys(result["model"] for result in results):
@@ -79,8 +94,9 @@ def summarise(results: Sequence[Run], step_ratios: Mapping[str, Mapping[str, flo
         plain = by_label.get(BASELINE, {})
         ratios = (step_ratios or {}).get(model, {})
         found = [row for label, runs in by_label.items() for row in _rows(label, runs, plain, ratios.get(label))]
+        family = len({*planned, *ratios} - {BASELINE})
         for metric in METRICS:
-            found = _corrected(found, metric)
+            found = _corrected(found, metric, family)
         rows += found
     return rows
 
@@ -109,6 +125,8 @@ def _rows(label: str, runs: dict[int, Run], plain: dict[int, Run], step_ratio: f
     shipped = first["shipped_inference"]
     readings = [name for name in first["test"] if name not in ("shipped", "pretext")]
     ratios = [_epoch_seconds(runs[seed]) / _epoch_seconds(plain[seed]) for seed in runs if seed in plain]
+    # The shipped network's own figures, which on a GPU differ from those of the network that was trained in a last bit.
+    keys = {reading: "shipped" if reading == shipped else reading for reading in readings}
     temperatures = [run["temperature_scaled"]["temperature"] for run in runs.values() if "temperature_scaled" in run]
     return [
         Row(
@@ -117,11 +135,11 @@ def _rows(label: str, runs: dict[int, Run], plain: dict[int, Run], step_ratio: f
             reading=reading,
             shipped=reading == shipped,
             metrics={
-                metric: estimate(list(values.values()))
+                metric: estimate(list(values.values()), METRICS[metric])
                 for metric in METRICS
-                if (values := scores(runs, reading, metric))
+                if (values := scores(runs, keys[reading], metric))
             },
-            differences={} if label == BASELINE else _differences(runs, reading, plain),
+            differences={} if label == BASELINE else _differences(runs, keys[reading], plain),
             temperature=estimate(temperatures) if temperatures and reading == shipped else None,
             time_ratio=estimate(ratios) if ratios else None,
             step_ratio=step_ratio,
@@ -139,11 +157,11 @@ def _differences(runs: dict[int, Run], reading: str, plain: dict[int, Run]) -> d
     return {metric: difference for metric, difference in found.items() if difference is not None}
 
 
-def _corrected(rows: list[Row], metric: str) -> list[Row]:
+def _corrected(rows: list[Row], metric: str, family: int) -> list[Row]:
     found = {row.method: row.differences[metric] for row in rows if row.shipped and metric in row.differences}
     tested = {method: difference.p for method, difference in found.items() if difference.p is not None}
     # Differences without spread have no p, and are among those looked at all the same.
-    adjusted = holm(tested, sum(difference.estimate.count > 1 for difference in found.values()))
+    adjusted = holm(tested, max(family, sum(difference.estimate.count > 1 for difference in found.values())))
     return [
         replace(
             row,
