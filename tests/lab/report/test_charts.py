@@ -21,7 +21,7 @@ from ssfe.lab.report.charts.lines import over_seeds
 from ssfe.lab.report.charts.palette import styles
 from ssfe.lab.report.charts.reliability import bins
 from ssfe.lab.report.charts.scale import Scale, label, ticks
-from ssfe.lab.report.charts.svg import clip, tag
+from ssfe.lab.report.charts.svg import clip, clipped, tag
 from ssfe.lab.report.charts.tradeoff import Point, tradeoff
 
 
@@ -99,6 +99,18 @@ def test_long_labels_are_told_apart_by_their_ends() -> None:
     assert clip("ssfe:tap=layer4:transformation=regions", 18) == "ssfe:tap…n=regions"
     assert clip("ssfe:tap=layer4:transformation=regions:gradient_scale=5", 18) == "ssfe:tap…t_scale=5"
     assert clip("ssfe:transforms=12", 18) == "ssfe:transforms=12"
+
+
+def test_labels_that_clip_to_the_same_get_more_letters() -> None:
+    labels = ["ssfe", "discard:gradient_scale=0.25", "discard:tap=layer4.0:gradient_scale=0.25"]
+    assert len({clip(label, 18) for label in labels}) == 2
+    found = clipped(labels, 18)
+    assert list(found) == labels
+    assert len(set(found.values())) == 3
+    assert found["ssfe"] == "ssfe"
+    assert clipped(["ssfe", "ssfe"], 2) == {"ssfe": clip("ssfe", 2)}
+    chart = dots([DotRow(label, "m1", {0: 90.0}, estimate([90.0])) for label in labels], "top-1 %", ".2f", "told")
+    assert all(f">{name}</text>" in chart for name in found.values())
 
 
 def test_every_seed_is_a_dot_and_wide_intervals_end_in_arrows() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from command import complaint, read_json, succeed
 from page_reader import PageReader, read_page
+from scipy.stats import binomtest
 
 from ssfe.lab.report.write import write_report
 
@@ -53,6 +54,17 @@ def test_a_comparison_shows_the_numbers_of_its_results(finished_comparison: Path
     for label in ("plain", "ssfe", "sla"):
         ece = [cell["test"]["shipped"]["ece"] for cell in content["cells"] if cell["label"] == label]
         assert f"ECE {sum(ece) / 2:.3f}" in page.text("Calibration")
+    gain = next(row for row in content["rows"] if row["method"] == "ssfe" and row["shipped"])["differences"]["top1"]
+    mean, low, high = (100 * gain["estimate"][key] for key in ("mean", "low", "high"))
+    top = " ".join(next(iter(page.texts.values())))
+    assert f"{mean:+.2f} points" in top
+    assert (
+        f"95% interval {low:+.2f} to {high:+.2f} (2 seeds): zero is {'inside' if low <= 0 <= high else 'outside'}"
+        in top
+    )
+    changed = page.text("Changed predictions: plain and ssfe")
+    counts = [int(count) for count in re.findall(r"Right only with \w+: (\d+)", changed)]
+    assert f"with probability {binomtest(counts[0], sum(counts)).pvalue:.2g} (McNemar" in changed
     assert "no 1 no 2 no 3 no 4" in page.text("Pretext task")
     assert "0° 90° 180° 270°" in page.text("Pretext task")
     assert "Not shown" not in str(page.texts)
@@ -152,7 +164,7 @@ def test_methods_with_fewer_seeds_are_told_apart(finished_comparison: Path, copy
     (folder / "results.json").write_text(json.dumps(content))
     page = written(folder)
     assert "1 to 2 seeds" in str(page.texts)
-    assert "different numbers of seeds (2 of plain, ssfe; 1 of sla)" in page.text("Results")
+    assert "The methods have 1 to 2 seeds" in page.text("Results")
     made = page.text("How this was made")
     assert "--methods plain,ssfe --models cifar_resnet20 --seeds 2" in made
     assert "--methods sla --models cifar_resnet20 --seeds 1" in made

@@ -10,7 +10,7 @@ from ssfe.lab.compare.summary import Row, Run
 
 HEADER = (
     *("method", "top-1 %", "vs plain", "p (Holm)", "NLL", "ECE", "step"),  # what a terminal shows
-    *("seeds", "epochs", "parameters", "val top-1 %", "val vs plain"),
+    *("seeds", "val top-1 %", "val vs plain", "epochs", "parameters"),
 )
 CALIBRATION_HEADER = (
     *("method", "NLL vs plain", "p (Holm)", "ECE vs plain", "p (Holm)"),
@@ -30,10 +30,10 @@ def table_cells(row: Row, short: bool = False) -> tuple[str, ...]:
         _mean(row, "ece"),
         "" if row.step_ratio is None else f"{row.step_ratio:.2f}x",
         f"{seeds}" if pairs in (None, seeds) else f"{seeds}, {pairs} with plain",
-        str(row.epochs),
-        f"{row.parameters:,}",
         interval(row.metrics["val_top1"], 100, ".2f", short) if "val_top1" in row.metrics else "",
         against_plain(row, "val_top1", 100, "+.2f", short)[0],
+        str(row.epochs),
+        f"{row.parameters:,}",
     )
 
 
@@ -83,13 +83,9 @@ def uneven_seeds(rows: Sequence[Row]) -> str:
     counts = {row.method: row.top1.count for row in rows if row.shipped}
     if len(set(counts.values())) < 2:
         return ""
-    told = "; ".join(
-        f"{count} of {', '.join(method for method in counts if counts[method] == count)}"
-        for count in sorted(set(counts.values()), reverse=True)
-    )
     return (
-        f"The methods have different numbers of seeds ({told}): do not set their rows against each other, but "
-        "compare two methods on the seeds that both have, as the table of pairs does."
+        f"The methods have {min(counts.values())} to {max(counts.values())} seeds: do not set their rows against each "
+        "other, but compare two methods on the seeds that both have, as the table of pairs does."
     )
 
 

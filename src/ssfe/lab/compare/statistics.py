@@ -12,8 +12,8 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95% confidence interval (Student's t); no interval for a single value, nor for equal values, of
-    which a spread of zero says too little.
+    """A mean with its 95% confidence interval (Student's t); no interval for a single value, for values that are not
+    all finite, nor for equal ones, of which a spread of zero says too little.
 
     Attributes:
         mean: of the values.
@@ -47,7 +47,7 @@ def estimate(values: Sequence[float], within: tuple[float, float] = (-math.inf, 
     """Mean and 95% interval of independent values, the interval cut at the ends of what they can be."""
     sample = np.asarray(values, dtype=np.float64)
     mean = float(sample.mean())
-    if len(sample) < 2 or _equal(sample):
+    if len(sample) < 2 or not np.isfinite(sample).all() or _equal(sample):
         return Estimate(mean, None, None, len(sample))
     half = float(stats.t.ppf(0.975, len(sample) - 1) * stats.sem(sample))
     return Estimate(mean, max(mean - half, within[0]), min(mean + half, within[1]), len(sample))
@@ -59,7 +59,7 @@ def paired_difference(method: Mapping[int, float], baseline: Mapping[int, float]
     if not seeds:
         return None
     differences = [method[seed] - baseline[seed] for seed in seeds]
-    if len(seeds) < 2 or _equal(differences) or not np.isfinite(differences).all():
+    if len(seeds) < 2 or not np.isfinite(differences).all() or _equal(differences):
         return PairedDifference(estimate(differences), None)
     test = stats.ttest_rel([method[seed] for seed in seeds], [baseline[seed] for seed in seeds])
     return PairedDifference(estimate(differences), float(test.pvalue))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssfe.lab.compare.markdown import CALIBRATION_HEADER, HEADER, calibration_cells, table_cells, uneven_seeds
 from ssfe.lab.compare.pairs import CAPTION, method_pairs, pair_cells
+from ssfe.lab.compare.statistics import Estimate
 from ssfe.lab.compare.summary import BASELINE, Row, Run, summarise
 from ssfe.lab.report.charts.palette import styles
 from ssfe.lab.report.collect import ComparisonRecord, RunRecord
@@ -50,7 +51,7 @@ def comparison_page(record: ComparisonRecord) -> Page:
         kind="Comparison",
         title=f"{_listed(labels)} on {short_name(record.content['data'])}",
         facts=_facts(record, models),
-        numbers=[],
+        numbers=_numbers([row for row in rows if row.shipped], models),
         parts=[part for part in parts if part.blocks],
     )
 
@@ -73,10 +74,46 @@ def _blocks(runs: Runs, rows: Sequence[Row], pairs: list[Block], coloured: dict[
     return blocks
 
 
+def _numbers(shipped: Sequence[Row], models: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The answer in short, of the method that :func:`_looked_at` names; nothing where there are several networks."""
+    labels = {row.method: row for row in shipped}
+    name = _first_choice({label: label.partition(":")[0] for label in labels})
+    row = labels.get(name or "")
+    if len(models) > 1 or row is None or row.difference is None:
+        return []
+    found = row.difference.estimate
+    numbers = [
+        (
+            f"{row.method} against plain",
+            f"{100 * found.mean:+.2f} points",
+            f"of top-1, {_certainty(found, 100, '+.2f')}",
+        )
+    ]
+    if "nll" in row.differences:
+        nll = row.differences["nll"].estimate
+        numbers.append(("NLL against plain", f"{nll.mean:+.3f} nats", _certainty(nll, 1, "+.3f")))
+    if row.step_ratio is not None:
+        numbers.append(("a training step", f"{row.step_ratio:.2f}x", "plain's time"))
+    return numbers
+
+
+def _certainty(value: Estimate, scale: float, form: str) -> str:
+    if value.low is None or value.high is None:
+        return f"{count_of(value.count, 'seed')}: no interval"
+    ends = f"{scale * value.low:{form}} to {scale * value.high:{form}}"
+    zero = "zero is inside" if value.low <= 0 <= value.high else "zero is outside"
+    return f"95% interval {ends} ({count_of(value.count, 'seed')}): {zero}"
+
+
 def _looked_at(runs: Runs) -> str | None:
     """The method whose changes are shown image by image: ssfe, else a variant of it, else the first one."""
-    others = [label for label in runs if label != BASELINE]
-    ranked = sorted(others, key=lambda label: (label != "ssfe", runs[label][0].result["method"] != "ssfe"))
+    return _first_choice({label: str(of_label[0].result["method"]) for label, of_label in runs.items()})
+
+
+def _first_choice(methods: Mapping[str, str]) -> str | None:
+    """Of labels and the methods behind them."""
+    others = [label for label in methods if label != BASELINE]
+    ranked = sorted(others, key=lambda label: (label != "ssfe", methods[label] != "ssfe"))
     return ranked[0] if ranked else None
 
 
@@ -108,8 +145,8 @@ def _calibration_table(shipped: Sequence[Row], coloured: dict[str, str]) -> list
             header=CALIBRATION_HEADER,
             rows=[TableRow(calibration_cells(row), coloured[row.method]) for row in shipped],
             caption="T: the temperature that minimises NLL on validation images (Guo et al. 2017); at T, the logits "
-            "are divided by it, which leaves top-1 as it is. A method that is better calibrated as it is, and not at "
-            "T, is less confident and no more than that.",
+            "are divided by it, which leaves top-1 as it is. Where an advantage is gone at T, lower confidence "
+            "explains it.",
         )
     ]
 
@@ -149,7 +186,8 @@ def _facts(record: ComparisonRecord, models: Sequence[str]) -> list[str]:
         ", ".join(models),
         _seeds(record),
         f"{budget}{spread} epoch{'' if spread == '1' else 's'}",
-        f"{images['train']:,} training and {images['test']:,} test images of {data['image_size']} px, "
+        f"{images['train']:,} training, {images['val']:,} validation and {images['test']:,} test images of "
+        f"{data['image_size']} px, "
         f"{count_of(data['classes'], 'class')}",
     ]
 

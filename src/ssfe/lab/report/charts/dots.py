@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from ssfe.lab.compare.statistics import Estimate
 from ssfe.lab.report.charts.scale import WIDTH, Scale, widened, x_axis
-from ssfe.lab.report.charts.svg import WIDE_LETTER, bar, clip, dot, drawing, line, path, text
+from ssfe.lab.report.charts.svg import WIDE_LETTER, bar, clipped, dot, drawing, line, path, text
 
 _ROW = 38.0
 _TOP = 6.0
@@ -42,14 +42,15 @@ def dots(
         zero: mark zero.
         highest: no value can lie above it, though an interval may.
     """
-    left = 14 + WIDE_LETTER * max(len(clip(row.label, _LETTERS)) for row in rows)
+    names = clipped([row.label for row in rows], _LETTERS)
+    left = 14 + WIDE_LETTER * max(map(len, names.values()))
     bottom = _TOP + _ROW * len(rows)
     scale = Scale(*_domain(rows, zero, highest), left, WIDTH - _RIGHT)
     drawn = x_axis(scale, _TOP, bottom, axis, count=4)
     if zero:
         drawn.append(line(scale(0), _TOP, scale(0), bottom, "zero"))
     for place, row in enumerate(rows):
-        drawn += _row(row, scale, _TOP + _ROW * (place + 0.5), form)
+        drawn += _row(row, names[row.label], scale, _TOP + _ROW * (place + 0.5), form)
     return drawing(WIDTH, bottom + 38, description, *drawn)
 
 
@@ -65,9 +66,9 @@ def _domain(rows: Sequence[DotRow], zero: bool, highest: float | None) -> tuple[
     return low, high if highest is None else min(high, highest)
 
 
-def _row(row: DotRow, scale: Scale, y: float, form: str) -> list[Markup]:
+def _row(row: DotRow, name: str, scale: Scale, y: float, form: str) -> list[Markup]:
     mean, low, high = row.estimate.mean, row.estimate.low, row.estimate.high
-    drawn = [text(0, y + 4, clip(row.label, _LETTERS), f"name {row.style}")]
+    drawn = [text(0, y + 4, name, f"name {row.style}")]
     if low is not None and high is not None:
         told = f"{row.label}: {mean:{form}}, 95% interval {low:{form}} to {high:{form}}, {row.estimate.count} seeds"
         start, end = scale.within(low), scale.within(high)

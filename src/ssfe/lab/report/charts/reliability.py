@@ -15,6 +15,9 @@ from ssfe.lab.run.metrics import CALIBRATION_BINS
 
 _SIDE, _LEFT, _TOP, _COUNTS = 150.0, 37.0, 6.0, 26.0
 
+_FEW = 0.01
+"""Share of the predictions below which a bin's accuracy is mostly chance, and drawn faintly."""
+
 
 @dataclass(frozen=True)
 class Bins:
@@ -47,7 +50,8 @@ def reliability(of: Bins, style: str, description: str) -> Markup:
         told = f"confidence {confidence:.1%}, accuracy {accuracy:.1%}, {count:,} predictions"
         left = _LEFT + place * width + 0.75
         # The hit area is the whole column: a bin without a right answer has no bar to point at.
-        drawn.append(bar(left, y(accuracy), width - 1.5, max(bottom - y(accuracy), 0.75), f"column {style}", told))
+        kind = "column few" if count < _FEW * total else "column"
+        drawn.append(bar(left, y(accuracy), width - 1.5, max(bottom - y(accuracy), 0.75), f"{kind} {style}", told))
         drawn.append(line(left - 0.75, y(confidence), left + width - 0.75, y(confidence), "expected"))
         size = _COUNTS * count / int(of.counts.max())
         drawn.append(bar(left, bottom + 6, width - 1.5, max(size, 0.75), "counts", f"{count:,} of {total:,}"))

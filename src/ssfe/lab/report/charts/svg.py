@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from markupsafe import Markup, escape
 
 NARROW_LETTER, WIDE_LETTER = 6.1, 6.9
@@ -58,6 +60,13 @@ def clip(label: str, letters: int) -> str:
     """The label, without its middle where it would not fit: variants of a method differ at their ends."""
     end = letters // 2
     return label if len(label) <= letters else f"{label[: letters - 1 - end]}…{label[-end:]}"
+
+
+def clipped(labels: Sequence[str], letters: int) -> dict[str, str]:
+    """Each label, clipped to so many letters, or to as many more as keep different ones apart."""
+    while len({clip(label, letters) for label in labels}) < len(set(labels)):
+        letters += 1
+    return {label: clip(label, letters) for label in labels}
 
 
 def _titles(title: str) -> list[Markup]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ssfe.lab.report.charts.scale import WIDTH, Scale, widened, x_axis, y_axis
-from ssfe.lab.report.charts.svg import WIDE_LETTER, clip, dot, drawing, line, text
+from ssfe.lab.report.charts.svg import WIDE_LETTER, clipped, dot, drawing, line, text
 
 _HEIGHT, _LEFT, _TOP, _LINE = 244.0, 40.0, 22.0, 13.0
 _LETTERS = 18
@@ -49,35 +49,36 @@ def _labels(points: Sequence[Point], x: Scale, y: Scale, bottom: float) -> list[
     """Names in a column beside each group of near points, moved apart where they would overlap; a line leads from a
     name to its point unless it is beside it. Where there are more names than lines, colours have to do."""
     drawn = []
-    for group in _groups(points, x):
+    names = clipped([point.label for point in points], _LETTERS)
+    for group in _groups(points, x, names):
         if len(group) * _LINE > bottom - _TOP:
             continue
         places = _apart([y(point.mean) for point in group], bottom)
-        for point, (side, edge), place in zip(group, _edges(group, x), places, strict=True):
+        for point, (side, edge), place in zip(group, _edges(group, x, names), places, strict=True):
             at, height = x(point.cost), y(point.mean)
             if abs(place - height) > 3 or abs(edge - at) > _GAP:
                 drawn.append(line(at + 6 * side, height, edge - 2 * side, place, f"leader {point.style}"))
             style, anchor = f"name halo {point.style}", "start" if side > 0 else "end"
-            drawn.append(text(edge, place + 4, clip(point.label, _LETTERS), style, anchor))
+            drawn.append(text(edge, place + 4, names[point.label], style, anchor))
     return drawn
 
 
-def _groups(points: Sequence[Point], x: Scale) -> list[list[Point]]:
+def _groups(points: Sequence[Point], x: Scale, names: Mapping[str, str]) -> list[list[Point]]:
     """Points, from left to right, with no room for a column of names between those of one group."""
     groups: list[list[Point]] = []
     for point in sorted(points, key=lambda point: point.cost):
-        if groups and x(point.cost) - x(groups[-1][-1].cost) < _GAP + _widest(groups[-1]) + _GAP:
+        if groups and x(point.cost) - x(groups[-1][-1].cost) < _GAP + _widest(groups[-1], names) + _GAP:
             groups[-1].append(point)
         else:
             groups.append([point])
     return groups
 
 
-def _edges(group: Sequence[Point], x: Scale) -> list[tuple[int, float]]:
+def _edges(group: Sequence[Point], x: Scale, names: Mapping[str, str]) -> list[tuple[int, float]]:
     """For each point 1 and where its name begins, or -1 and where it ends: in a column at the right of the group, if
     they fit there, or at its left; if neither, beside the point itself.
     """
-    left, right, widest = x(group[0].cost) - _GAP, x(group[-1].cost) + _GAP, _widest(group)
+    left, right, widest = x(group[0].cost) - _GAP, x(group[-1].cost) + _GAP, _widest(group, names)
     if right + widest < WIDTH:
         return [(1, right)] * len(group)
     if left - widest > 0:
@@ -86,8 +87,8 @@ def _edges(group: Sequence[Point], x: Scale) -> list[tuple[int, float]]:
     return [(1, at + _GAP) if at + _GAP + widest < WIDTH else (-1, at - _GAP) for at in own]
 
 
-def _widest(group: Sequence[Point]) -> float:
-    return WIDE_LETTER * min(max(len(point.label) for point in group), _LETTERS)
+def _widest(group: Sequence[Point], names: Mapping[str, str]) -> float:
+    return WIDE_LETTER * max(len(names[point.label]) for point in group)
 
 
 def _apart(wanted: list[float], bottom: float) -> list[float]:

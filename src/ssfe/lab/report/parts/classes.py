@@ -44,8 +44,8 @@ def class_changes(runs: Mapping[str, Sequence[RunRecord]], styles: Mapping[str, 
     return Figure(
         title=title,
         panels=panels,
-        caption=f"{part}, in points of test accuracy, averaged over seeds. {_sizes(counts)}: small changes mean "
-        "little.",
+        caption=f"{part}, in points of test accuracy, averaged over seeds. {_sizes(counts)}. Of many "
+        "classes the largest changes are large by chance too.",
         absent=together(missing, len(every), "run"),
     )
 

@@ -11,7 +11,7 @@ from ssfe.lab.report.parts.names import together
 
 _COMPARED = (
     ("val_top1", "Validation top-1", "%", 100.0, "On the images held out from training, after each epoch."),
-    ("train_loss", "Training loss", "", 1.0, "Each method's own: heights of different methods do not compare."),
+    ("train_top1", "Training top-1", "%", 100.0, "On augmented images; near 100 they are known by heart."),
     ("train_pretext", "Pretext accuracy", "%", 100.0, "Share of training views whose transformation is recognised."),
 )
 

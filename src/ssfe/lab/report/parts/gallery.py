@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import binomtest
 
 from ssfe.lab.errors import UserError
 from ssfe.lab.report.collect import Integers, Missing, Predicted, RunRecord
@@ -65,7 +66,13 @@ def _changed(title: str, old: RunRecord, new: RunRecord, prefix: str) -> Gallery
         own, examples = examples[: len(found[:EACH])], examples[len(found[:EACH]) :]
         if own:
             groups.append((f"Right only with {label}: {count_of(len(found), 'image')}", own))
-    caption = f"Seed {old.seed}, the images of either kind on which both are surest. {explained(cells)}"
+    counts = [len(found) for _, found in kinds]
+    p = float(binomtest(counts[0], sum(counts)).pvalue)
+    caption = (
+        f"Seed {old.seed}, the images of either kind on which both are surest. Numbers as uneven as {counts[0]:,} and "
+        f"{counts[1]:,}, or more, come by chance with probability {p:.2g} (McNemar's exact test, of this seed alone). "
+        f"{explained(cells)}"
+    )
     return Gallery(title, groups, caption)
 
 
