@@ -49,5 +49,6 @@ def about_precision(engine: EngineOptions, device: torch.device) -> tuple[str, .
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
-        return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        available = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+        return available and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return device.type != "cuda" or torch.cuda.get_device_capability(device)[0] >= 8
