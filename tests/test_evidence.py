@@ -13,19 +13,20 @@ import pytest
 
 from benchmarks import evidence
 from benchmarks.halves import split
-from benchmarks.studies import STUDIES
+from benchmarks.parts import evidence_pages, study_results, study_tables
+from benchmarks.studies import STUDIES, Study
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("page", [evidence.SHORT, evidence.LONG], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [evidence_pages.SHORT, evidence_pages.LONG], ids=lambda page: page.name)
 def test_tables_are_those_that_the_command_makes(page: Path) -> None:
-    assert page.read_text() == evidence.pages()[page], "run: python -m benchmarks.evidence tables"
+    assert page.read_text() == evidence_pages.pages()[page], "run: python -m benchmarks.evidence tables"
 
 
 def test_every_number_is_traceable_to_a_cell() -> None:
     for study in STUDIES.values():
-        content = evidence.results(study)
+        content = study_results.results(study)
         for cell in content["cells"] if content else []:
             folder = ROOT / study.output / cell["folder"]
             assert (folder / "config.yaml").exists(), folder
@@ -34,10 +35,10 @@ def test_every_number_is_traceable_to_a_cell() -> None:
 
 def test_a_row_of_the_readme() -> None:
     study = STUDIES["cifar100-16px"]
-    content = evidence.results(study)
+    content = study_results.results(study)
     assert content is not None
-    row = next(row for row in evidence.rows(study, content) if (row.method, row.reading) == ("ssfe", "aggregated"))
-    found = dict(zip(evidence.OVERVIEW, evidence.overview_cells(study, content, row), strict=True))
+    row = next(row for row in study_results.rows(study, content) if (row.method, row.reading) == ("ssfe", "aggregated"))
+    found = dict(zip(evidence_pages.OVERVIEW, evidence_pages.overview_cells(study, content, row), strict=True))
 
     def mean(label: str, *path: str) -> float:
         values: list[float] = [reduce(getitem, path, cell) for cell in content["cells"] if cell["label"] == label]  # type: ignore[arg-type]
@@ -62,10 +63,14 @@ def test_a_row_of_the_readme() -> None:
 
 
 def test_every_study_is_told_of() -> None:
-    text, headings, catalogue = evidence.short(), evidence.LONG.read_text().splitlines(), evidence.catalogue()
+    text, headings, catalogue = (
+        evidence_pages.short(),
+        evidence_pages.LONG.read_text().splitlines(),
+        evidence_pages.catalogue(),
+    )
     for study in STUDIES.values():
         assert f"## {study.name}" in headings
-        content = evidence.results(study)
+        content = study_results.results(study)
         has_default = content is not None and any(cell["label"] == "ssfe" for cell in content["cells"])
         assert (f"| [{study.name}](" in text) == has_default
         assert (f"`{study.name}` ({study.title})" in text) == (content is None)
@@ -75,10 +80,10 @@ def test_every_study_is_told_of() -> None:
 
 def test_p_is_corrected_over_what_a_study_declares() -> None:
     study = STUDIES["cifar100-16px-long"]
-    content = evidence.results(study)
+    content = study_results.results(study)
     assert content is not None
     run = {"cells": [c for c in content["cells"] if c["label"] in ("plain", "ssfe")], "step_ratios": {}}
-    rows = evidence.rows(replace(study, parts=[("plain,ssfe,a,b,c", 1)]), run)
+    rows = study_results.rows(replace(study, parts=[("plain,ssfe,a,b,c", 1)]), run)
     difference = next(row.difference for row in rows if row.method == "ssfe" and row.shipped)
     assert difference is not None
     assert difference.p is not None
@@ -87,9 +92,9 @@ def test_p_is_corrected_over_what_a_study_declares() -> None:
 
 def test_a_lead_is_tested_on_the_seeds_that_came_after_it() -> None:
     study = STUDIES["cifar100-16px"]
-    content = evidence.results(study)
+    content = study_results.results(study)
     assert content is not None
-    text = evidence.fresh(replace(study, fresh={"ssfe": (2,)}), content)
+    text = study_tables.fresh(replace(study, fresh={"ssfe": (2,)}), content)
     by_seed = {
         label: {
             cell["seed"]: 100 * cell["test"]["shipped"]["top1"] for cell in content["cells"] if cell["label"] == label
@@ -100,14 +105,14 @@ def test_a_lead_is_tested_on_the_seeds_that_came_after_it() -> None:
     difference = sum(by_seed["ssfe"][seed] - by_seed["plain"][seed] for seed in seeds) / len(seeds)
     assert f"| ssfe | {len(seeds)} | {difference:+.2f} [" in text
     assert "discard" not in text
-    assert evidence.fresh(replace(study, fresh={"ssfe": (1000,)}), content) == ""
+    assert study_tables.fresh(replace(study, fresh={"ssfe": (1000,)}), content) == ""
 
 
 def test_a_lead_is_set_against_its_controls() -> None:
     study = STUDIES["cifar100-16px"]
-    content = evidence.results(study)
+    content = study_results.results(study)
     assert content is not None
-    text = evidence.controls(replace(study, controls={"ssfe": ["discard", "never run"]}), content)
+    text = study_tables.controls(replace(study, controls={"ssfe": ["discard", "never run"]}), content)
     by_seed = {
         label: {
             cell["seed"]: 100 * cell["test"]["shipped"]["top1"] for cell in content["cells"] if cell["label"] == label
@@ -120,7 +125,7 @@ def test_a_lead_is_set_against_its_controls() -> None:
     assert text.startswith("Controls of `ssfe`, minus it")
     assert "plain" not in text
     assert "never run" not in text
-    assert evidence.controls(replace(study, controls={"ssfe": ["never run"]}), content) == ""
+    assert study_tables.controls(replace(study, controls={"ssfe": ["never run"]}), content) == ""
 
 
 def test_seeds_are_counted_from_five_pairs_on() -> None:
@@ -131,9 +136,9 @@ def test_seeds_are_counted_from_five_pairs_on() -> None:
             for label, gain in (("plain", 0.0), ("ssfe", 0.01))
         ]
 
-    assert evidence.seeds_asked({"cells": cells(4)}) == ""
+    assert study_tables.seeds_asked({"cells": cells(4)}) == ""
     # Differences of 0 and 1 point in turn.
-    assert "a standard deviation of 0.55 points (n=6)" in evidence.seeds_asked({"cells": cells(6)})
+    assert "a standard deviation of 0.55 points (n=6)" in study_tables.seeds_asked({"cells": cells(6)})
 
 
 def test_the_list_names_every_study() -> None:
@@ -195,11 +200,11 @@ def test_the_halves_share_no_class(tmp_path: Path) -> None:
 
 def test_a_page_without_its_markers_is_left_alone() -> None:
     with pytest.raises(SystemExit, match="markers"):
-        evidence.replaced("no markers", "block")
+        evidence_pages.replaced("no markers", "block")
 
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=lambda study: study.name)
-def test_the_commands_are_commands(study: evidence.Study) -> None:
+def test_the_commands_are_commands(study: Study) -> None:
     from ssfe.cli.arguments import normalise
     from ssfe.cli.compare import compare_parser
     from ssfe.cli.parsers import switches

@@ -132,7 +132,7 @@ class OwnCriterion(Classifier):
 @pytest.mark.parametrize(
     ("module", "callback", "error", "message"),
     [
-        (EarlyParameters, Enhance(), RuntimeError, "the optimizer lacks the joint classifier: take the parameters in"),
+        (EarlyParameters, Enhance(), ValueError, r"lacks the joint classifier's .*, in configure_optimizers$"),
         (LateNetwork, Enhance(), AttributeError, "LateNetwork has no attribute 'model' when training is set up"),
         (Classifier, Enhance(criterion="loss"), AttributeError, "has no attribute 'loss'.*needs criterion=None"),
         (OwnCriterion, Enhance(), TypeError, "cannot make a JointLoss of NLLLoss"),
@@ -203,5 +203,5 @@ def test_a_strategy_that_flattens_parameters_is_no_false_alarm() -> None:
     flat = torch.optim.SGD([nn.Parameter(torch.zeros(100))], 0.1)
     Enhance().on_fit_start(SimpleNamespace(optimizers=[flat]), module)  # type: ignore[arg-type]
     early = torch.optim.SGD(module.model.stem.parameters(), 0.1)  # type: ignore[union-attr]
-    with pytest.raises(RuntimeError, match="the optimizer lacks the joint classifier"):
+    with pytest.raises(ValueError, match="lacks the joint classifier's"):
         Enhance().on_fit_start(SimpleNamespace(optimizers=[early]), module)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ssfe.core.classifier.attach import attach, hooks_of, remove_hooks
+from ssfe.core.classifier.attach import attach, remove_hooks
 from ssfe.core.classifier.embedded import EmbeddedClassifier
 from ssfe.core.classifier.joint_classifier import Inference, JointClassifier, Logits, Views
 from ssfe.core.classifier.optimizer import warn_of_sharing, watch_optimizers
@@ -64,7 +64,7 @@ def enhance(
     A network may average its logits over several rows for each image (crops, clips of a video) with ``views="all"``,
     provided that an image's rows lie side by side: views are stacked in front of them, along the batch dimension. One
     that orders the rows otherwise, such as time before image, would mix up the views, and is refused in its first step
-    of training.
+    of training; a compiled network is not looked at, so run one step of a network that you are not sure of without it.
 
     A frozen classifier stays frozen. One with hooks, on the layer or its parameters, or whose parameters another layer
     shares, is refused; one that another enhanced network has too is warned of.
@@ -157,7 +157,7 @@ def fold(model: Network, inference: Inference | None = None) -> Network:
     memo: dict[int, Any] = {id(part): part.fold(inference) for part in joint_classifiers(model)}
     stock = copy.deepcopy(model, memo | detached(model))
     check_forwards(model, stock)
-    remove_hooks(stock, hooks_of(model, joint))
+    remove_hooks(stock, memo[id(joint)])  # the hooks were methods of the joint classifier, and are now its copy's
     return stock
 
 

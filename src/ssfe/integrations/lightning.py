@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveragi
 from torch import nn
 
 from ssfe.core.classifier.joint_classifier import JointClassifier
+from ssfe.core.classifier.optimizer import check_optimizer
 from ssfe.core.enhance import enhance, joint_classifiers
 from ssfe.integrations.criterion import joint_criterion
 
@@ -72,17 +73,16 @@ class Enhance(pl.Callback):
         """Check that the joint classifier will be trained.
 
         Raises:
-            RuntimeError: if an optimizer was given other parameters than the module has now.
+            ValueError: if an optimizer was given other parameters than the module has now.
         """
-        joints = joint_classifiers(getattr(pl_module, self.model))
-        wanted = {id(parameter) for joint in joints for parameter in joint.parameters() if parameter.requires_grad}
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         held = {id(parameter) for group in groups for parameter in group["params"]}
         # A strategy that flattens parameters (DeepSpeed, FSDP) leaves none of the module's own in the optimizer.
-        if wanted - held and any(id(parameter) in held for parameter in pl_module.parameters()):
-            raise RuntimeError(
-                "the optimizer lacks the joint classifier: take the parameters in configure_optimizers, not before"
-            )
+        if any(id(parameter) in held for parameter in pl_module.parameters()):
+            try:
+                check_optimizer(getattr(pl_module, self.model), *trainer.optimizers)
+            except ValueError as error:
+                raise ValueError(f"{error}, in configure_optimizers") from None
 
     def _check_options(self, network: nn.Module) -> None:
         before = joint_classifiers(network)[0].enhanced_with

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
-from ssfe import ChannelDiscard, JointLogits, JointLoss, RegionDiscard, enhance, fold, joint_evaluation
+from ssfe import (
+    ChannelDiscard,
+    JointLogits,
+    JointLoss,
+    LazyJointLogits,
+    RegionDiscard,
+    enhance,
+    fold,
+    joint_evaluation,
+)
 from ssfe.core.classifier.embedded import EmbeddedClassifier
 from ssfe.core.enhance import joint_classifiers
 from tests.reference import classifier as reference
@@ -298,6 +307,16 @@ def test_transforms_of_functions_work_from_the_first_step_on() -> None:
     JointLoss()(model(x), labels).backward()
     for name, p in model.named_parameters():
         torch.testing.assert_close(found[name], p.grad)
+
+
+def test_transforms_of_functions_take_whole_logits_of_large_label_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssfe.core.classifier.joint_classifier.LARGE", 1)
+    model, x, labels = enhance(TinyNet()), images(), torch.arange(len(images())) % 5
+    without_batch_statistics(model)
+    assert isinstance(model(x), LazyJointLogits)
+    found = torch.func.grad(lambda x: JointLoss()(model(x), labels))(x)
+    (expected,) = torch.autograd.grad(JointLoss()(model(x.requires_grad_()), labels), x)
+    torch.testing.assert_close(found, expected)
 
 
 def test_on_the_meta_device_shapes_can_be_had() -> None:

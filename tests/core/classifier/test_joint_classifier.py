@@ -272,6 +272,39 @@ def test_fold_keeps_the_settings_of_its_origin() -> None:
     assert joint.float().fold().weight.dtype == torch.float32
 
 
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        torch.nn.utils.parametrizations.weight_norm,
+        torch.nn.utils.parametrizations.spectral_norm,
+        torch.nn.utils.weight_norm,
+        torch.nn.utils.spectral_norm,
+        lambda joint: prune.l1_unstructured(joint, "weight", 3),
+    ],
+    ids=["weight_norm", "spectral_norm", "old weight_norm", "old spectral_norm", "pruned"],
+)
+def test_a_weight_that_is_computed_folds_to_one_that_learns(wrap: Any) -> None:
+    joint = make(16, dtype=torch.float32)
+    wrap(joint)
+    joint(features(16, dtype=torch.float32))
+    assert all(parameter.requires_grad for parameter in joint.fold().parameters())
+    for name, parameter in joint.named_parameters():
+        parameter.requires_grad_("bias" in name)
+    folded = joint.fold()
+    assert (folded.weight.requires_grad, folded.bias.requires_grad) == (False, True)
+
+
+def test_each_reading_folds_to_what_its_own_rows_learn() -> None:
+    joint = make(16, distill=True)
+    joint.weight.requires_grad_(False)
+    joint.distilled.bias.requires_grad_(False)
+    learns = {
+        reading: [p.requires_grad for p in joint.fold(reading).parameters()] for reading in ("single", "distilled")
+    }
+    assert learns == {"single": [False, True], "distilled": [True, False]}
+
+
 def test_a_checkpoint_brings_its_masks_back() -> None:
     theirs = make(13, ChannelDiscard(groups="random", seed=5))
     x = features(13)
@@ -411,8 +444,27 @@ def test_scaled_gradients_do_not_overflow_half_precision(scheme: Any) -> None:
     assert joint.weight.grad.any()
 
 
+@pytest.mark.parametrize("logits", ["whole", "chunked"])
+@pytest.mark.parametrize("groups", ["contiguous", "interleaved"])
+def test_scaled_gradients_do_not_overflow_under_autocast(groups: Any, logits: Any) -> None:
+    """Of float32 weights that are trained in half precision: the factor is on the float32 gradient."""
+    joint = make(64, ChannelDiscard(groups=groups), dtype=torch.float32, gradient_scale=4.0, logits=logits)
+    plain = make(64, ChannelDiscard(groups=groups), dtype=torch.float32, gradient_scale=1.0, logits=logits)
+    plain.load_state_dict(joint.state_dict())
+    x, labels = torch.full((8, 64), 1000.0), torch.zeros(8, dtype=torch.int64)
+    gradients = []
+    for each in (joint, plain):
+        with torch.autocast("cpu", torch.float16):
+            loss = 72 * JointLoss()(each(x), labels)
+        gradients.append(torch.autograd.grad(loss, [each.weight])[0])
+    assert 65504 / 4 < gradients[1].abs().max() < 65504
+    torch.testing.assert_close(gradients[0], 4 * gradients[1])
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch.func's own call
-@pytest.mark.parametrize("transform", [ChannelDiscard(), ChannelDiscard(8, "drop_fraction")])
+@pytest.mark.parametrize(
+    "transform", [ChannelDiscard(), ChannelDiscard(groups="interleaved"), ChannelDiscard(8, "drop_fraction")]
+)
 def test_forward_mode_derivatives(transform: ChannelDiscard) -> None:
     joint = make(16, transform)
     x, tangent = features(16), features(16)

@@ -43,6 +43,16 @@ def test_a_frozen_backbone_and_wrappers_are_fine() -> None:
         check_optimizer(torch.compile(model), torch.optim.SGD(model.stem.parameters(), 0.1))
 
 
+def test_several_optimizers_may_share_a_network() -> None:
+    model = enhance(TinyNet())
+    stem, head = torch.optim.SGD(model.stem.parameters(), 0.1), torch.optim.AdamW(model.fc.parameters())
+    check_optimizer(model, stem, head)
+    with pytest.raises(ValueError, match=r"\(SGD\) lacks the joint classifier's fc\.weight, fc\.bias\."):
+        check_optimizer(model, stem)
+    with pytest.raises(ValueError, match=r"\(SGD, SGD\) lacks"):
+        check_optimizer(model, stem, stem)
+
+
 def test_a_network_that_is_not_enhanced() -> None:
     model = TinyNet()
     with pytest.raises(ValueError, match=r"TinyNet holds no joint classifier: call ssfe\.enhance"):

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ssfe import ChannelDiscard
 from ssfe.core.products.atoms import plan_atoms
+from ssfe.core.products.scaled_gradient import scaled_rows
 from ssfe.core.products.view_products import launches_pay, masked_products, view_products
 
 
@@ -116,7 +117,7 @@ def test_scaled_gradients(transform: ChannelDiscard, create_graph: bool) -> None
     ]
     upstream = torch.randn(3, 4, 6).double()
     to_x, *to_rows = torch.autograd.grad(masked_products(x, weight, bias, masks), leaves, upstream)
-    expected = [to_x, *(5 * gradient for gradient in to_rows)]
-    for products in (view_products(x, weight, bias, plan, 5.0), masked_products(x, weight, bias, masks, 5.0)):
+    expected, scaled = [to_x, *(5 * gradient for gradient in to_rows)], scaled_rows(weight, bias, 5.0)
+    for products in (view_products(x, *scaled, plan), masked_products(x, *scaled, masks)):
         found = torch.autograd.grad(products, leaves, upstream, create_graph=create_graph)
         torch.testing.assert_close(list(found), expected, rtol=1e-10, atol=1e-10)

@@ -9,9 +9,6 @@ from torch import nn
 from ssfe.core.classifier.embedded import EmbeddedClassifier
 from ssfe.core.network.surgery import replace_module
 
-Hook = tuple[str, str, int]
-"""Qualified name of the module that holds a hook, the table it is in, and its key there."""
-
 
 def attach(network: nn.Module, stocks: Sequence[nn.Module], joints: Sequence[EmbeddedClassifier]) -> None:
     """Put joint classifiers in the classifiers' places, and the hooks of the first on the network."""
@@ -20,21 +17,14 @@ def attach(network: nn.Module, stocks: Sequence[nn.Module], joints: Sequence[Emb
     joints[0].attach(network, *joints[1:])
 
 
-def hooks_of(network: nn.Module, joint: EmbeddedClassifier) -> list[Hook]:
-    """Where the joint classifier's hooks are."""
-    return [
-        (name, table, key)
-        for name, module in network.named_modules()
-        for table in ("_forward_pre_hooks", "_forward_hooks")
-        for key, hook in getattr(module, table).items()
-        if getattr(hook, "__self__", None) is joint
-    ]
-
-
-def remove_hooks(network: nn.Module, hooks: list[Hook]) -> None:
-    """Remove these hooks from the network, or from a copy of it."""
-    for name, table, key in hooks:
-        module = network.get_submodule(name)
-        getattr(module, table).pop(key, None)  # a copy of a torch.fx.GraphModule has none
-        for flags in (f"{table}_with_kwargs", f"{table}_always_called"):
-            getattr(module, flags, {}).pop(key, None)
+def remove_hooks(network: nn.Module, owner: nn.Module) -> None:
+    """Remove the hooks that are methods of ``owner``: a joint classifier, or in a copy of its network what stands there
+    in its place.
+    """
+    for module in network.modules():
+        for table in ("_forward_pre_hooks", "_forward_hooks"):
+            hooks = getattr(module, table)
+            for key in [key for key, hook in hooks.items() if getattr(hook, "__self__", None) is owner]:
+                del hooks[key]
+                for flags in (f"{table}_with_kwargs", f"{table}_always_called"):
+                    getattr(module, flags, {}).pop(key, None)  # a copy of a torch.fx.GraphModule has none

@@ -73,7 +73,7 @@ class EmbeddedClassifier(JointClassifier):
     """A :class:`~ssfe.JointClassifier` that stands in a stock network, in its classifier's place.
 
     In training mode it returns one tensor, the views stacked along the batch dimension, so that what the network does
-    after its classifier (flatten, pool, activate, average with another classifier's) is done to every view. Two hooks
+    after its classifier (flatten, pool, activate, average with another classifier's) is done to every view. Three hooks
     on the network, bound methods so that deep copies and pickles keep working, turn the network's output into
     :class:`~ssfe.JointLogits`. Whatever multiplies the batch inside a network, at any tap, can come out this way.
 
@@ -282,8 +282,9 @@ class EmbeddedClassifier(JointClassifier):
             return False
         # FSDP frees the weight after the network's forward: the loss would find nothing there.
         sharded = self._call.sharded or not isinstance(self.weight, nn.Parameter)
-        # A compiler does not tell whether the network changes the features that stand for logits.
-        if self.logits == "auto" and torch.compiler.is_compiling():
+        # Neither tells whether the network changes the features that stand for logits.
+        traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+        if self.logits == "auto" and traced:
             return False
         if self._pooled(x) and not sharded:
             return True

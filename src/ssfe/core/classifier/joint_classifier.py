@@ -15,7 +15,7 @@ from ssfe.core.labels.joint import JointLogits
 from ssfe.core.labels.lazy import LazyJointLogits
 from ssfe.core.network.surgery import check_linear, is_adapter, renew_weight
 from ssfe.core.products.masks import ChannelMasks
-from ssfe.core.products.scaled_gradient import scaled_gradient
+from ssfe.core.products.scaled_gradient import scaled_rows
 from ssfe.core.products.view_products import product_dtype
 from ssfe.core.transformations.channels import ChannelDiscard
 
@@ -215,11 +215,11 @@ class JointClassifier(nn.Module):
         weight, bias = self.folded(inference)
         stock = copy.deepcopy(self._stock[0]) if self._stock else self._fresh_stock()
         stock = stock.to_empty(device=weight.device).to(weight.dtype).train(self.training)
-        stock.get_parameter("weight").copy_(weight.view(stock.get_parameter("weight").shape))
-        stock.get_parameter("weight").requires_grad_(self.weight.requires_grad)
-        if bias is not None:
-            stock.get_parameter("bias").copy_(bias)
-            stock.get_parameter("bias").requires_grad_(self.bias.requires_grad)
+        for part, made in (("weight", weight), ("bias", bias)):
+            if made is not None:
+                own = stock.get_parameter(part)
+                own.copy_(made.view(own.shape))
+                own.requires_grad_(self._learns(part, inference or self.inference))
         return stock
 
     def reset_parameters(self) -> None:
@@ -252,7 +252,9 @@ class JointClassifier(nn.Module):
         return len(masks)
 
     def _stock_product(self, x: Tensor) -> Tensor:
-        weight, bias = self.folded()
+        return self._product(x, *self.folded())
+
+    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(x, weight[:, :, None, None], bias) if self.conv else F.linear(x, weight, bias)
 
     def _pooled(self, x: Tensor) -> bool:
@@ -269,14 +271,21 @@ class JointClassifier(nn.Module):
         distilled = None if self.distilled is None else self.distilled(features)
         views = self._own_views(features.shape[0], sampled)
         # Views of the parameters: what looks for parameters used in a network's output (DDP) follows their history.
-        weight, bias = self.weight.view_as(self.weight), None if self.bias is None else self.bias.view_as(self.bias)
-        features, scale = features.to(product_dtype(features)), self.gradient_scale
-        return LazyJointLogits(features, weight, bias, self.channel_masks, views, distilled, scale)
+        weight, bias = self._trained_rows()
+        weight, bias = weight.view_as(weight), None if bias is None else bias.view_as(bias)
+        return LazyJointLogits(features.to(product_dtype(features)), weight, bias, self.channel_masks, views, distilled)
 
     def _trained_rows(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias, with their gradients scaled."""
-        scale = self.gradient_scale
-        return scaled_gradient(self.weight, scale), None if self.bias is None else scaled_gradient(self.bias, scale)
+        return scaled_rows(self.weight, self.bias, self.gradient_scale)
+
+    def _learns(self, part: str, inference: Inference) -> bool:
+        """Whether the weight or the bias behind a reading is trained. It may be made of parameters of other names, as
+        parametrizations and pruning do.
+        """
+        rows = {name: own for name, own in self.named_parameters() if not name.startswith("distilled.")}
+        head = rows if self.distilled is None or inference != "distilled" else dict(self.distilled.named_parameters())
+        return any(part in name and own.requires_grad for name, own in head.items())
 
     def _distilled_rows(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias of the distilled head."""
@@ -310,18 +319,19 @@ class JointClassifier(nn.Module):
         (B, C, ...) with ``conv``; the result (views * B [+ B], ..., N*M), or (views * B [+ B], N*M, ...).
         """
         features = x.movedim(1, -1) if self.conv else x
-        lead = features.shape[:-1]
-        if sampled is None:
-            flat = features.flatten(0, -2)
-            products = self.channel_masks.products(flat, self.weight, self.bias, self.gradient_scale)
-            stacked = products.reshape(-1, *lead[1:], self.weight.shape[0])
-        else:
-            own_mask = self.masks.to(x.device)[sampled].view(-1, *[1] * (features.ndim - 2), self.in_features)
-            stacked = F.linear(features * own_mask, *self._trained_rows())
+        stacked, undisturbed = self._view_products(features, sampled)
         if self.distilled is not None:
             padding = self.num_classes * (self.transforms - 1)
-            stacked = torch.cat([stacked, F.pad(self.distilled(features), (0, padding))])
+            stacked = torch.cat([stacked, F.pad(self.distilled(undisturbed), (0, padding))])
         return stacked.movedim(-1, 1) if self.conv else stacked
+
+    def _view_products(self, features: Tensor, sampled: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The views' logits (views * B, ..., N*M), and the undisturbed features, of (B, ..., C)."""
+        if sampled is not None:
+            own_mask = self.masks.to(features.device)[sampled].view(-1, *[1] * (features.ndim - 2), self.in_features)
+            return F.linear(features * own_mask, *self._trained_rows()), features
+        products = self.channel_masks.products(features.flatten(0, -2), *self._trained_rows())
+        return products.reshape(-1, *features.shape[1:-1], self.weight.shape[0]), features
 
     def _unstack(self, stacked: Tensor, sampled: Tensor | None) -> JointLogits:
         """The inverse of :meth:`_stacked_views`, from (views * B [+ B], N*M)."""

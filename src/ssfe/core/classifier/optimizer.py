@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,19 +19,20 @@ _replaced: dict[int, tuple[weakref.ref[nn.Parameter], weakref.ref[JointClassifie
 _handles: list[Any] = []
 
 
-def check_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Check that an optimizer holds the joint classifier's parameters: one built before ``enhance`` does not, and the
+def check_optimizer(model: nn.Module, *optimizers: torch.optim.Optimizer) -> None:
+    """Check that the optimizers hold the joint classifier's parameters: those built before ``enhance`` do not, and the
     network would learn nothing new without any error.
 
     Args:
         model: an enhanced network, or whatever holds one (DDP, FSDP, torch.compile, a Lightning module).
-        optimizer: built for it.
+        optimizers: built for it; several, where each trains a part.
 
     Raises:
-        ValueError: if ``model`` holds no joint classifier; if the optimizer lacks a parameter of it that learns
+        ValueError: if ``model`` holds no joint classifier; if no optimizer has a parameter of it that learns
             (``requires_grad``), naming those.
     """
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    held = {id(parameter) for group in groups for parameter in group["params"]}
     own = {id(parameter) for parameter in model.parameters()}
     joints = {name: module for name, module in model.named_modules() if isinstance(module, JointClassifier)}
     if not joints:
@@ -45,7 +47,7 @@ def check_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         return
     stale = len(held - own)
     cause = f" and holds {stale} that are no longer the network's: it was built before ssfe.enhance" if stale else ""
-    raise ValueError(_lacks(optimizer, f"{', '.join(missing)}{cause}"))
+    raise ValueError(_lacks(optimizers, f"{', '.join(missing)}{cause}"))
 
 
 def warn_of_sharing(stock: nn.Module) -> None:
@@ -83,11 +85,12 @@ def _refuse_stale(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> N
         if held[key].grad is not None:
             continue  # somebody else trains the stock classifier
         if joint is not None and joint.weight.grad is not None and id(joint.weight) not in held:
-            raise ValueError(_lacks(optimizer, "weight and holds that of the classifier which ssfe.enhance replaced"))
+            raise ValueError(_lacks([optimizer], "weight and holds that of the classifier which ssfe.enhance replaced"))
 
 
-def _lacks(optimizer: torch.optim.Optimizer, what: str) -> str:
+def _lacks(optimizers: Sequence[torch.optim.Optimizer], what: str) -> str:
+    names = ", ".join(type(optimizer).__name__ for optimizer in optimizers)
     return (
-        f"the optimizer ({type(optimizer).__name__}) lacks the joint classifier's {what}. Build it after ssfe.enhance "
+        f"the optimizer ({names}) lacks the joint classifier's {what}. Build it after ssfe.enhance "
         "(and after FSDP's sharding), from model.parameters()"
     )

@@ -14,7 +14,6 @@ from ssfe.core.labels.joint import JointLogits, Reading, transform_marginal
 from ssfe.core.products.atoms import AtomPlan, in_atom_order
 from ssfe.core.products.chunked_loss import chunked_joint_cross_entropy
 from ssfe.core.products.masks import ChannelMasks
-from ssfe.core.products.scaled_gradient import scaled_gradient
 
 _IMAGES = 16
 """Images whose logits exist at a time while a reading is taken."""
@@ -34,7 +33,6 @@ class LazyJointLogits(NamedTuple):
         masks: the M masks.
         views: (B, V) int64, the transformation of each view.
         distilled: (B, N) logits of the distilled head, or None.
-        gradient_scale: factor on the gradients of weight and bias, see :class:`~ssfe.JointClassifier`.
     """
 
     features: Tensor
@@ -43,7 +41,6 @@ class LazyJointLogits(NamedTuple):
     masks: ChannelMasks
     views: Tensor
     distilled: Tensor | None = None
-    gradient_scale: float = 1.0
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -62,10 +59,8 @@ class LazyJointLogits(NamedTuple):
         transforms, dtype = len(self.masks.rows), self.features.dtype
         weight, bias = self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype)
         if self._all_views:
-            logits = self.masks.products(self.features, weight, bias, self.gradient_scale).transpose(0, 1)
+            logits = self.masks.products(self.features, weight, bias).transpose(0, 1)
         else:
-            weight = scaled_gradient(weight, self.gradient_scale)
-            bias = None if bias is None else scaled_gradient(bias, self.gradient_scale)
             logits = F.linear(self.features[:, None] * self.masks.rows[self.views], weight, bias)
         return JointLogits(logits.reshape(*logits.shape[:2], self.num_classes, transforms), self.views, self.distilled)
 
@@ -80,9 +75,7 @@ class LazyJointLogits(NamedTuple):
             views = views.reshape(-1, 1)
             plan = AtomPlan(plan.keep.new_ones(1, 1), (x.shape[1],), None, "own", pays=True)
         transforms = len(self.masks.rows)
-        return chunked_joint_cross_entropy(
-            x, weight, self.bias, plan, views, transforms, labels, label_smoothing, self.gradient_scale
-        )
+        return chunked_joint_cross_entropy(x, weight, self.bias, plan, views, transforms, labels, label_smoothing)
 
     def class_logits(self, reading: Reading = "aggregated") -> Tensor:
         """Class logits (B, N), as :meth:`JointLogits.class_logits <ssfe.JointLogits.class_logits>`; with
@@ -121,9 +114,8 @@ class LazyJointLogits(NamedTuple):
 
     def _aggregated(self) -> Tensor:
         """By the fold: N rows instead of N*M."""
-        masks, dtype, scale = self.masks.rows, self.features.dtype, self.gradient_scale
-        bias = None if self.bias is None else scaled_gradient(self.bias, scale)
-        weight, bias = folded_rows(scaled_gradient(self.weight, scale), bias, masks, len(masks))
+        masks, dtype = self.masks.rows, self.features.dtype
+        weight, bias = folded_rows(self.weight, self.bias, masks, len(masks))
         return F.linear(self.features, weight.to(dtype), None if bias is None else bias.to(dtype))
 
     def _parts(self) -> Iterator[JointLogits]:

@@ -34,7 +34,7 @@ def to_features(grad_x: Tensor, partials: Tensor, weight: Tensor, widths: Sequen
 
 
 def to_weight(
-    grad_weight: Tensor, partials: Tensor, x: Tensor, widths: Sequence[int], scale: float, *, first: bool = True
+    grad_weight: Tensor, partials: Tensor, x: Tensor, widths: Sequence[int], scale: float = 1.0, *, first: bool = True
 ) -> None:
     """Gradients (K, P, O) of the partials, as gradients of the weight times ``scale``: written into ``grad_weight``
     (O, C), or added to it. The factor is the product's own: neither one more pass nor, in half precision, one more

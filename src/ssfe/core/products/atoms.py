@@ -135,8 +135,14 @@ class _Reordered(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         _, order, inverse = inputs
         ctx.save_for_backward(order, inverse)
+        ctx.save_for_forward(order)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         order, inverse = ctx.saved_tensors
         return _Reordered.apply(grad, inverse, order), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        (order,) = ctx.saved_tensors
+        return permuted(tangent, order)

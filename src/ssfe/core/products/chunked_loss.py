@@ -33,7 +33,6 @@ def chunked_joint_cross_entropy(
     transforms: int,
     labels: Tensor,
     label_smoothing: float = 0.0,
-    gradient_scale: float = 1.0,
 ) -> Tensor:
     """:func:`~ssfe.joint_cross_entropy` of ``(m_v * x) @ weight.T + bias``, without these logits.
 
@@ -46,7 +45,6 @@ def chunked_joint_cross_entropy(
         transforms: M.
         labels: class indices (B,) int64, or probabilities (B, N). Rows of x belong to image ``row // (R / B)``.
         label_smoothing: see :class:`~ssfe.JointLoss`.
-        gradient_scale: factor on the gradients of weight and bias.
 
     Returns:
         Scalar, float32 (float64 for float64 features). It has first derivatives only.
@@ -63,7 +61,7 @@ def chunked_joint_cross_entropy(
     with torch.autocast(x.device.type, enabled=False):
         loss: Tensor = _joint_loss(
             *(x, weight, bias, labels, views, plan.keep, widths, kind),
-            *(transforms, label_smoothing, gradient_scale, gradients),
+            *(transforms, label_smoothing, gradients),
         )[0]
     return loss
 
@@ -72,7 +70,7 @@ def chunked_joint_cross_entropy(
     "ssfe::joint_loss",
     mutates_args=(),
     schema="(Tensor x, Tensor weight, Tensor? bias, Tensor labels, Tensor views, Tensor keep, int[] widths, str kind, "
-    "int transforms, float label_smoothing, float gradient_scale, bool[] gradients) "
+    "int transforms, float label_smoothing, bool[] gradients) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
 )
 def _joint_loss(
@@ -86,7 +84,6 @@ def _joint_loss(
     kind: Combination,
     transforms: int,
     label_smoothing: float,
-    gradient_scale: float,
     gradients: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss, and the gradients of x (of the summed loss: see :func:`_scale_gradients`), weight and bias; empty where
@@ -94,7 +91,7 @@ def _joint_loss(
     """
     plan = AtomPlan(keep, tuple(widths), None, kind, pays=True)
     rows, outputs, wide = len(x), len(weight), accumulator(x)
-    scale = gradient_scale / max(views.numel(), 1)
+    scale = 1 / max(views.numel(), 1)
     # A weight's gradient in half precision would be summed over chunks in float32: all rows' logits may take less.
     whole = x.dtype == weight.dtype != wide and len(widths) * rows <= 3 * x.shape[1]
     found = _empty_gradients(x, weight, bias, gradients, weight.dtype if whole else accumulator(weight))
@@ -239,7 +236,7 @@ def _scale_gradients(ctx: Any, grad: Tensor | None, *of_gradients: Tensor | None
     again = traced or torch._C._autograd._get_current_graph_task_keep_graph()
     scaled = again or grad.device.type != "cpu" or float(grad) != 1
     kept = [to_x, *((g.to(accumulator(g)) * grad).to(g.dtype) if scaled else g for g in found)]
-    return *(gradient if wanted else None for gradient, wanted in zip(kept, ctx.wanted, strict=True)), *[None] * 9
+    return *(gradient if wanted else None for gradient, wanted in zip(kept, ctx.wanted, strict=True)), *[None] * 8
 
 
 _joint_loss.register_autograd(_scale_gradients, setup_context=_keep_gradients)

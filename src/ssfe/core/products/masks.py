@@ -33,19 +33,16 @@ class ChannelMasks(nn.Module):
         super().__init__()
         self._set(rows, device)
 
-    def products(self, features: Tensor, weight: Tensor, bias: Tensor | None, gradient_scale: float = 1.0) -> Tensor:
-        """``(m_j * features) @ weight.T + bias`` for all M views: (P, C), (O, C), (O,) or None -> (M, P, O).
-
-        The gradients of weight and bias are multiplied by ``gradient_scale``.
-        """
+    def products(self, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """``(m_j * features) @ weight.T + bias`` for all M views: (P, C), (O, C), (O,) or None -> (M, P, O)."""
         if features.is_meta:  # where the masks wait on the CPU
-            return masked_products(features, weight, bias, self.rows.to("meta"), gradient_scale)
+            return masked_products(features, weight, bias, self.rows.to("meta"))
         pays, half = self.plan.pays, product_dtype(features).itemsize < 4
         if _launched(features):
             pays = launches_pay(self.plan, features.shape[0], weight.shape[0], half=half)
         if pays:
-            return view_products(features, weight, bias, self.plan, gradient_scale)
-        return masked_products(features, weight, bias, self.rows, gradient_scale)
+            return view_products(features, weight, bias, self.plan)
+        return masked_products(features, weight, bias, self.rows)
 
     def follow(self, device: torch.device) -> None:
         """Move to a network's device where its parameters alone have been moved there, as FSDP and

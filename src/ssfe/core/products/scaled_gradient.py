@@ -18,6 +18,11 @@ def scaled_gradient(x: Tensor, factor: float) -> Tensor:
     return scaled
 
 
+def scaled_rows(weight: Tensor, bias: Tensor | None, factor: float) -> tuple[Tensor, Tensor | None]:
+    """A linear layer's weight and bias with their gradients scaled."""
+    return scaled_gradient(weight, factor), None if bias is None else scaled_gradient(bias, factor)
+
+
 class _Scaled(torch.autograd.Function):
     generate_vmap_rule = True
 

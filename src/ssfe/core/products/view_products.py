@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from ssfe.core.products.atom_products import partial_products, to_features, to_weight
 from ssfe.core.products.atoms import AtomPlan, accumulator, combine, gather_gradients, in_atom_order, permuted, summed
-from ssfe.core.products.scaled_gradient import scaled_gradient
 
 _BLOCK = 2**22
 """Elements of the atoms' partials at a time: they stay in a processor's cache (16 MiB), where all at once would be
@@ -28,9 +27,7 @@ _NARROWEST = 256
 """Outputs of a block, at least: narrower products are slow."""
 
 
-def view_products(
-    x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan, gradient_scale: float = 1.0
-) -> Tensor:
+def view_products(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan) -> Tensor:
     """``(m_j * x) @ weight.T + bias`` for all M views, from the K atoms' partial products.
 
     Args:
@@ -38,7 +35,6 @@ def view_products(
         weight: (O, C).
         bias: (O,) or None.
         plan: of the masks, on x's device.
-        gradient_scale: factor on the gradients of weight and bias.
 
     Returns:
         (M, P, O), in the dtype of an ordinary product (autocast included).
@@ -47,8 +43,8 @@ def view_products(
     x, weight = in_atom_order(x.to(dtype), plan), weight.to(dtype)
     bias = None if bias is None else bias.to(dtype)
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return _composed(x, weight, bias, plan, gradient_scale)
-    products: Tensor = _ViewProducts.apply(x, weight, bias, plan, gradient_scale)
+        return _composed(x, weight, bias, plan)
+    products: Tensor = _ViewProducts.apply(x, weight, bias, plan)
     return products
 
 
@@ -65,14 +61,12 @@ def launches_pay(plan: AtomPlan, rows: int, outputs: int, *, half: bool) -> bool
     return plan.pays and (2 * copies * outputs >= visible or copies > _COPIES)
 
 
-def masked_products(
-    x: Tensor, weight: Tensor, bias: Tensor | None, masks: Tensor, gradient_scale: float = 1.0
-) -> Tensor:
+def masked_products(x: Tensor, weight: Tensor, bias: Tensor | None, masks: Tensor) -> Tensor:
     """The same, by M masked copies of x: where partial products do not pay.
 
     (P, C), (O, C), (O,) or None, bool (M, C) -> (M, P, O).
     """
-    return F.linear(x * masks[:, None], *_scaled(weight, bias, gradient_scale))
+    return F.linear(x * masks[:, None], weight, bias)
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
@@ -82,13 +76,8 @@ def product_dtype(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
-def _scaled(weight: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor | None]:
-    return scaled_gradient(weight, scale), None if bias is None else scaled_gradient(bias, scale)
-
-
-def _composed(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan, gradient_scale: float) -> Tensor:
+def _composed(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan) -> Tensor:
     """The products in differentiable operations: for compilers, torch.func and second derivatives."""
-    weight, bias = _scaled(weight, bias, gradient_scale)
     weight = in_atom_order(weight, plan)
     columns = zip(x.split_with_sizes(plan.widths, 1), weight.split_with_sizes(plan.widths, 1), strict=True)
     return combine(torch.stack([own @ rows.T for own, rows in columns]), bias, plan)
@@ -101,7 +90,7 @@ class _ViewProducts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan, gradient_scale: float) -> Tensor:
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, plan: AtomPlan) -> Tensor:
         views, memory = x.new_empty(len(plan.keep), len(x), len(weight)), _Memory(x)
         for block in _blocks(x, weight, plan):
             rows, out = _ordered(weight[block], plan.order, memory), views[:, :, block]
@@ -118,7 +107,7 @@ class _ViewProducts(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, bias, ctx.plan, ctx.gradient_scale = inputs
+        x, weight, bias, ctx.plan = inputs
         ctx.save_for_backward(x, weight, bias)
 
     @staticmethod
@@ -145,9 +134,9 @@ class _ViewProducts(torch.autograd.Function):
                 rows = _ordered(weight[block], plan.order, memory)
                 to_features(grad_x, parts, rows, plan.widths, first=block.start == 0)
             if grad_weight is not None:
-                _write_to_weight(grad_weight[block], parts, x, plan, memory, ctx.gradient_scale)
-        grad_bias = (total.sum(0) * ctx.gradient_scale).to(grad.dtype) if needs_bias else None
-        return grad_x, grad_weight, grad_bias, None, None
+                _write_to_weight(grad_weight[block], parts, x, plan, memory)
+        grad_bias = total.sum(0).to(grad.dtype) if needs_bias else None
+        return grad_x, grad_weight, grad_bias, None
 
 
 class _Memory:
@@ -183,12 +172,10 @@ def _ordered(rows: Tensor, order: Tensor | None, memory: _Memory) -> Tensor:
     return rows if order is None else permuted(rows, order, memory("rows", *rows.shape))
 
 
-def _write_to_weight(
-    grad_rows: Tensor, partials: Tensor, x: Tensor, plan: AtomPlan, memory: _Memory, scale: float
-) -> None:
-    """The gradient (n, C) of n outputs' weights times ``scale``, in their own order of channels."""
+def _write_to_weight(grad_rows: Tensor, partials: Tensor, x: Tensor, plan: AtomPlan, memory: _Memory) -> None:
+    """The gradient (n, C) of n outputs' weights, in their own order of channels."""
     ordered = grad_rows if plan.order is None else memory("gradients", *grad_rows.shape)
-    to_weight(ordered, partials, x, plan.widths, scale)
+    to_weight(ordered, partials, x, plan.widths)
     if plan.order is not None:
         permuted(ordered, plan.order.argsort(), grad_rows)
 
@@ -198,7 +185,7 @@ def _differentiable_gradients(
 ) -> tuple[Tensor | None, ...]:
     leaves = {0: x, 1: weight, 2: bias}
     wanted = {place: leaf for place, leaf in leaves.items() if leaf is not None and ctx.needs_input_grad[place]}
-    products = _composed(x, weight, bias, ctx.plan, ctx.gradient_scale)
+    products = _composed(x, weight, bias, ctx.plan)
     found = torch.autograd.grad(products, list(wanted.values()), grad, create_graph=True)
     gradients = dict(zip(wanted, found, strict=True))
-    return gradients.get(0), gradients.get(1), gradients.get(2), None, None
+    return gradients.get(0), gradients.get(1), gradients.get(2), None

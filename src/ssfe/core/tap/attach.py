@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ssfe.core.classifier.attach import attach, hooks_of, remove_hooks
+from ssfe.core.classifier.attach import attach, remove_hooks
 from ssfe.core.network.stages import stages
 from ssfe.core.network.surgery import replace_module
 from ssfe.core.network.trial import evaluating, example_for, first_line, run, shapes_at
@@ -116,7 +116,7 @@ def _refusal(network: nn.Module, stock: nn.Module, joint: TappedClassifier, imag
     finally:
         joint.views = views
         joint.tap.done()
-        remove_hooks(network, hooks_of(network, joint))
+        remove_hooks(network, joint)
         replace_module(network, joint, stock)
     return None
 

@@ -139,26 +139,14 @@ class TappedClassifier(EmbeddedClassifier):
             return self._distilled_rows()
         return self.weight[:: self.transforms], None if self.bias is None else self.bias[:: self.transforms]
 
-    def _stacked_views(self, x: Tensor, sampled: Tensor | None) -> Tensor:
+    def _view_products(self, features: Tensor, sampled: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.distilled is None:
-            return self._product(x, *self._trained_rows())
+            return F.linear(features, *self._trained_rows()), features
         views = self.transforms if sampled is None else 1
         given = self.tap.transformation.identity and sampled is None
-        images = x.shape[0] // (views + (not given))
-        joint = self._product(x[: views * images], *self._trained_rows())
-        plain = self._product(x[:images] if given else x[views * images :], *self._distilled_rows())
-        padding = joint.new_zeros(()).expand(images, *joint.shape[1:])
-        if self.conv:
-            plain = torch.cat([plain, padding[:, self.num_classes :]], 1)
-        else:
-            plain = torch.cat([plain, padding[..., self.num_classes :]], -1)
-        return torch.cat([joint, plain])
-
-    def _stock_product(self, x: Tensor) -> Tensor:
-        return self._product(x, *self.folded())
-
-    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return F.conv2d(x, weight[:, :, None, None], bias) if self.conv else F.linear(x, weight, bias)
+        images = features.shape[0] // (views + (not given))
+        joint = F.linear(features[: views * images], *self._trained_rows())
+        return joint, features[:images] if given else features[views * images :]
 
     def _spread(self, weight: Tensor) -> Tensor:
         # No channel is missing from what this layer sees, so that there is nothing to make up for.

@@ -41,6 +41,8 @@ class ChannelDiscard(Transformation):
         fraction: share of channels that a ``"drop_fraction"`` view zeroes, rounded to whole channels.
         seed: of everything random here.
         masks: instead of all the above, the M masks themselves: M rows of C booleans, true where the channel is kept.
+            Draw random ones from a seed: processes that train together (DDP) must have the same, and DDP, which makes
+            parameters and buffers equal, leaves masks as they are.
             A tensor or any nested sequence; ``transforms`` and ``identity`` are read from it.
 
     Raises:

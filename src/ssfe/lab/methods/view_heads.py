@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ssfe import ChannelDiscard
 from ssfe.core.labels.joint import at_least_float32
 from ssfe.core.products.masks import ChannelMasks
+from ssfe.core.products.scaled_gradient import scaled_rows
 from ssfe.lab.methods.heads import rows, with_rows
 
 
@@ -48,8 +49,8 @@ class ViewHeads(nn.Module):
         features = features.flatten(1)
         if not self.training:
             return F.linear(features, *self._folded())
-        weight, bias = self.heads.weight, self.heads.bias
-        return self.channel_masks.products(features, weight, bias, self.gradient_scale).flatten(0, 1)
+        trained = scaled_rows(self.heads.weight, self.heads.bias, self.gradient_scale)
+        return self.channel_masks.products(features, *trained).flatten(0, 1)
 
     def views(self, output: Tensor) -> Tensor:
         """The network's output in training mode (M * B, O), as (B, M, O)."""
