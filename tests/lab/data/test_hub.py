@@ -55,6 +55,17 @@ def test_parquet_splits_are_read_with_their_class_names(tmp_path: Path) -> None:
     assert all(int(image[0, 0, 0]) // 20 == label for image, label in (splits.train[i] for i in range(12)))
 
 
+def test_what_is_saved_to_disk_is_read(tmp_path: Path) -> None:
+    both = datasets.DatasetDict(train=table([0, 1] * 6), test=table([0, 1]).remove_columns("label"))
+    both.save_to_disk(str(tmp_path / "both"))
+    splits = load_data(f"hf:{tmp_path / 'both'}", OPTIONS, seed=0)
+    assert splits.notes[0] == "split test is not used: it has no labels"
+    assert len(splits.train) + len(splits.val) + len(splits.test) == 12
+    table([0, 1] * 6).save_to_disk(str(tmp_path / "one"))
+    splits = load_data(f"hf:{tmp_path / 'one'}", OPTIONS, seed=0)
+    assert (splits.classes, len(splits.train) + len(splits.val) + len(splits.test)) == (("cat", "dog"), 12)
+
+
 def test_large_images_are_decoded_on_access(tmp_path: Path) -> None:
     splits = load_data(write(tmp_path / "pets", train=table([0, 1] * 3, size=100)), OPTIONS, seed=0)
     assert isinstance(splits.train, HubImages)

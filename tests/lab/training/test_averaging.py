@@ -34,7 +34,12 @@ def test_indices_survive_and_weights_are_averaged() -> None:
     average.update_parameters(network)
     assert average.module.index.equal(network.index)
     assert average.module.norm.num_batches_tracked == 1
-    torch.testing.assert_close(average.module.fc.weight, start + 1e-4)
+    torch.testing.assert_close(average.module.fc.weight, start + 9 / 11, msg="a short training would keep its start")
+    average.n_averaged.fill_(10**6)
+    with torch.no_grad():
+        network.fc.weight.copy_(average.module.fc.weight + 1)  # type: ignore[union-attr, operator]
+    average.update_parameters(network)
+    torch.testing.assert_close(average.module.fc.weight, start + 9 / 11 + 1e-4)
 
 
 def test_off_by_default() -> None:

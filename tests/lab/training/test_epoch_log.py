@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ def test_an_epoch_as_a_line() -> None:
 
 def test_rows_of_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "metrics.csv") == []
+
+
+def test_a_line_beside_a_progress_bar_stands_alone(tmp_path: Path) -> None:
+    shown = succeed("train", *SMALL, "--epochs", "1", "--progress", "bar", "--output", tmp_path / "run").out
+    drawn = [re.split(r"\r|\x1b\[A", line)[-1] for line in shown.split("\n")]  # what stays where the cursor has been
+    assert "it/s" in shown
+    assert sum(line.startswith("epoch 1/1  loss ") for line in drawn) == 1
 
 
 def test_rows_say_what_was_trained(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
 
 from ssfe.lab.alone import alone
@@ -92,6 +93,7 @@ def compare(
     resolved = replace(experiment.options, method=common.method, enhancement=common.enhancement)
     models = list(models or [str(resolved.model)])
     start = {"weights_digest": experiment.weights_digest, "images": experiment.splits.given}
+    del experiment  # its images and network would take memory as long as the cells run
     _claim(output, resolved, budget, start)
     with alone(output, "is at work on this comparison"):
         return _compare(resolved, entries, models, seeds, budget, jobs, output, say)
@@ -204,6 +206,7 @@ def _step_ratios(
         if missing:
             say(f"timing  {model}: a training step of {', '.join(entry.label for entry in missing)} against plain")
             measured[model] = {**measured.get(model, {}), **step_ratios(options, model, missing, say)}
+    torch.cuda.empty_cache()  # the cells are processes of their own
     write_json(path, measured)
     return measured
 

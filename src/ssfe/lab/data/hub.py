@@ -62,6 +62,8 @@ def _load(data: str) -> Any:
             return datasets.load_dataset("parquet", data_files=str(path))
         if (path / "dataset_dict.json").is_file():
             return datasets.load_from_disk(str(path))
+        if (path / "state.json").is_file():  # of Dataset.save_to_disk: one split
+            return {"train": datasets.load_from_disk(str(path))}
         if path.is_dir():
             return datasets.load_dataset(str(path))
         name, _, config = name.partition(":")
@@ -126,7 +128,7 @@ def _labels(data: str, given: dict[str, Any], column: str) -> tuple[tuple[str, .
     """Class names, and the class indices (n,) of every split that has labels."""
     kind = next(iter(given.values())).features[column]
     names = tuple(getattr(kind, "names", None) or ())
-    values = {split: list(part[column]) for split, part in given.items()}
+    values = {split: list(part[column]) for split, part in given.items() if column in part.column_names}
     labelled = {split: cells for split, cells in values.items() if any(_is_label(cell, names) for cell in cells)}
     for split, cells in labelled.items():
         missing = sum(not _is_label(cell, names) for cell in cells)

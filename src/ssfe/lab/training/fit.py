@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar, WeightAveraging
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.data import DataSplits, Preprocessing, batch_transform
@@ -89,10 +90,11 @@ def fit(
         options,
         len(loader),
     )
-    log = EpochLog(metrics, say if options.engine.progress != "none" else lambda line: None, track)
+    bar = options.engine.progress == "bar" or (options.engine.progress == "auto" and sys.stdout.isatty())
+    log = EpochLog(metrics, _spoken(options.engine.progress, bar, say), track)
     request = StopRequest()
     callbacks = [*_averaging(options.optimization.ema, device), log, Checkpoints(checkpoint, request, log)]
-    trainer = _trainer(options, precision, callbacks, checkpoint.parent)
+    trainer = _trainer(options, precision, callbacks, checkpoint.parent, bar)
     if options.engine.compile:
         network.compile()
     workers = worker_count(options.loading.workers, splits.val.in_memory)
@@ -125,12 +127,19 @@ def _train_loader(
 
 
 def _averaging(decay: float, device: torch.device) -> list[pl.Callback]:
-    """An exponential moving average of weights and buffers; integers (indices, counts) are taken as they are."""
+    """An exponential moving average of weights and buffers; integers (indices, counts) are taken as they are.
+
+    In the first steps the decay is (1 + n) / (10 + n) after n of them, as in TensorFlow's ExponentialMovingAverage: a
+    short training would end with the average of its first weights.
+    """
 
     def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        """All tensors of one dtype at once: one by one, a small network's step would wait for it."""
+        """All tensors of one dtype at once, and the count left where it is: a small network's step would wait."""
         if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, 1 - decay)
+            steps = torch.as_tensor(count, device=averaged[0].device)
+            change = torch._foreach_sub(current, averaged)
+            torch._foreach_mul_(change, 1 - ((1 + steps) / (10 + steps)).clamp(max=decay))
+            torch._foreach_add_(averaged, change)
         else:
             torch._foreach_copy_(averaged, current)
 
@@ -138,9 +147,16 @@ def _averaging(decay: float, device: torch.device) -> list[pl.Callback]:
     return [WeightAveraging(device=device, multi_avg_fn=average)] if decay else []
 
 
-def _trainer(options: TrainOptions, precision: str, callbacks: list[pl.Callback], folder: Path) -> pl.Trainer:
-    progress = options.engine.progress
-    bar = progress == "bar" or (progress == "auto" and sys.stderr.isatty())
+def _spoken(progress: str, bar: bool, say: Callable[[str], None]) -> Callable[[str], None]:
+    """How the epochs' lines are printed: beside a progress bar, by its own means."""
+    if progress == "none":
+        return lambda line: None
+    return tqdm.write if bar else say
+
+
+def _trainer(
+    options: TrainOptions, precision: str, callbacks: list[pl.Callback], folder: Path, bar: bool
+) -> pl.Trainer:
     return pl.Trainer(
         accelerator=options.engine.accelerator,
         devices=1,
