@@ -122,9 +122,10 @@ def test_a_deeper_tap(transformation: Transformation, views: Any, in_place: bool
         ChannelDiscard(3, "drop_fraction"),
     ],
 )
-def test_the_joint_classifier_alone(transform: ChannelDiscard) -> None:
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_the_joint_classifier_alone(transform: ChannelDiscard, scale: float) -> None:
     """Its composition for compilers: the reference in float64, close to it in bfloat16."""
-    joint = JointClassifier(37, 5, transform, dtype=torch.float64)
+    joint = JointClassifier(37, 5, transform, dtype=torch.float64, gradient_scale=scale)
     compiled = torch.compile(joint, backend="aot_eager", fullgraph=True)
     x = torch.randn(4, 37).double().requires_grad_()
     slow, fast = reference.joint_logits(x, joint.weight, joint.bias, joint.masks), compiled(x).logits

@@ -63,6 +63,8 @@ def in_atom_order(matrix: Tensor, plan: AtomPlan) -> Tensor:
     """A (P, C) matrix with its channels atom by atom; itself where they lie so already."""
     if plan.order is None:
         return matrix
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        return permuted(matrix, plan.order)  # in forward mode too: with a jvp, the function could not be compiled
     reordered: Tensor = _Reordered.apply(matrix, plan.order, plan.order.argsort())
     return reordered
 
@@ -135,14 +137,8 @@ class _Reordered(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         _, order, inverse = inputs
         ctx.save_for_backward(order, inverse)
-        ctx.save_for_forward(order)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         order, inverse = ctx.saved_tensors
         return _Reordered.apply(grad, inverse, order), None, None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        (order,) = ctx.saved_tensors
-        return permuted(tangent, order)

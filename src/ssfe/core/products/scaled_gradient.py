@@ -14,6 +14,9 @@ def scaled_gradient(x: Tensor, factor: float) -> Tensor:
     """
     if factor == 1:
         return x
+    if torch.compiler.is_compiling():  # torch.compile takes no function with a jvp
+        fixed = x.detach()
+        return fixed + factor * (x - fixed)
     scaled: Tensor = _Scaled.apply(x, factor)
     return scaled
 
