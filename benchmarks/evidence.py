@@ -3,7 +3,7 @@
     python -m benchmarks.evidence list              what there is, and what has been run
     python -m benchmarks.evidence run NAME          run or continue a study; Ctrl-C and the same command continue it;
                                                     --jobs J: runs at a time, instead of the study's own number
-    python -m benchmarks.evidence tables            write the tables of README.md, docs/evidence.md and every results.md
+    python -m benchmarks.evidence tables            write the tables of README.md, docs/evidence.md and docs/studies/
 
 Run from the repository's root, with `ssfe[lab]` installed. A study is one or more calls of `ssfe compare` into a folder
 under benchmarks/evidence/, whose results.json, configs and metrics are committed; weights and checkpoints are not.

@@ -1,4 +1,4 @@
-"""README.md's and docs/evidence.md's blocks, and the results.md of every study."""
+"""README.md's and docs/evidence.md's blocks, and a page under docs/studies/ for every study that has been run."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ measured in alternation."""
 
 SHORT = ROOT / "README.md"
 LONG = ROOT / "docs" / "evidence.md"
+STUDY_PAGES = ROOT / "docs" / "studies"
 
 
 def pages() -> dict[Path, str]:
@@ -38,7 +39,7 @@ def pages() -> dict[Path, str]:
     return {
         SHORT: replaced(SHORT.read_text(), short()),
         LONG: replaced(LONG.read_text(), "\n".join([LEGEND, "", catalogue(), "", *map(long, STUDIES.values())])),
-        **{ROOT / study.output / "results.md": everything(study, content) for study, content in found},
+        **{STUDY_PAGES / f"{study.name}.md": everything(study, content) for study, content in found},
     }
 
 
@@ -107,13 +108,15 @@ def long(study: Study) -> str:
         return f"{head}\nNot run yet ({study.hardware}).\n\n{commands}"
     about = (
         f"{machine(content)}{progress(study, content)}. Every method against every other: "
-        f"[results.md](../{study.output}/results.md); cells: `{study.output}/results.json`. {commands}"
+        f"[{study.name}, in full](studies/{study.name}.md); cells: `{study.output}/results.json`. {commands}"
     )
     notes = f"{fresh(study, content)}{controls(study, content)}{seeds_asked(content)}"
     return f"{head}\n{tables(study, content)}\n\n{notes}{about}"
 
 
 def everything(study: Study, content: dict[str, Any]) -> str:
-    """A study's results.md, as ``ssfe compare`` writes it."""
+    """A study's own page: the tables that ``ssfe compare`` writes to results.md."""
     failed = [f"{failure['cell']}: {failure['reason']}" for failure in content["failures"]]
-    return markdown(rows(study, content), content["cells"], content["data"], failed)
+    body = markdown(rows(study, content), content["cells"], content["data"], failed)
+    # Sphinx wants headings one level at a time.
+    return f"# {study.name}\n\n{study.title}.\n\n{body}".replace("\n### ", "\n## ")
