@@ -66,6 +66,9 @@ from ssfe.lab.training.interrupt import Checkpoints
         ("--transforms 65", "more than the 64 channels"),
         ("--transforms 1", "at least 2 transformations"),
         ("--scheme drop_fraction --fraction 1", "fraction=1.0"),
+        ("--fraction 0.3", "fraction=0.3 has no effect with scheme=drop_group: leave it out"),
+        ("--scheme drop_fraction --groups random", "groups=random has no effect with scheme=drop_fraction"),
+        ("--optimizer adamw --momentum 0.8", "momentum=0.8 has no effect with adamw: leave it out"),
         # Machine
         ("--accelerator gpuu", "gpuu"),
         ("--accelerator cpu --precision fp16", "precision=fp16 needs an accelerator: on a CPU use bf16 or fp32"),

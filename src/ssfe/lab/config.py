@@ -23,7 +23,8 @@ class DataOptions:
     data_dir: Path | None = None
     """Where named datasets are looked for first and downloaded to. Default: $SSFE_DATA, else ~/.cache/ssfe/data."""
     image_size: int | None = None
-    """Side of the square input, in pixels. Default: the images' own size up to 64 pixels, else 224."""
+    """Side of the square input, in pixels. Default: the images' own size up to 64 pixels, else 224, or the
+    pretrained weights' own."""
     val_fraction: float = 0.1
     """Share of the training images held out for validation, unless the data brings a validation and a test split. A
     validation split without a test split is the test data."""

@@ -116,6 +116,15 @@ def test_readings(shape: tuple[int, int, int, int]) -> None:
     assert output.pretext_accuracy().item() == pytest.approx(reference.pretext_accuracy(logits, views))
 
 
+def test_a_sample_is_of_the_first_sixteen_images() -> None:
+    logits, views, head = torch.randn(20, 3, 5, 3), torch.arange(3).expand(20, 3), torch.randn(20, 5)
+    for own in (None, head):
+        some = JointLogits(logits, views, own).sample()
+        assert some.logits.equal(logits[:16])
+        assert some.views.equal(views[:16])
+        assert some.distilled is None if own is None else some.distilled is not None and some.distilled.equal(own[:16])
+
+
 def test_unknown_readings() -> None:
     logits, views, _, _ = batch((2, 3, 4, 3))
     with pytest.raises(ValueError, match=r"no distilled head.*distill=True"):

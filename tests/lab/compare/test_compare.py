@@ -25,6 +25,7 @@ from ssfe.lab.compare.runner import ComparisonStopped
 from ssfe.lab.config import DataOptions, EngineOptions, MethodOptions, TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.folder import RunFolder
+from ssfe.lab.training.module import Classification
 
 COMMON = TrainOptions(epochs=1, loading=DataOptions(limit_train=64, limit_test=50, batch_size=32))
 
@@ -91,6 +92,7 @@ def test_equal_time_gives_dearer_methods_fewer_epochs() -> None:
     assert [equal_time_epochs(100, ratio) for ratio in (1, 1.6, 4, 1000)] == [100, 62, 25, 1]
 
 
+@pytest.mark.usefixtures("cells_run_here")
 def test_equal_time_is_never_assumed(tmp_path: Path) -> None:
     """A method whose step cannot be timed fails, and costs the others nothing."""
     methods = ["plain", "sla", "ssfe:tap=nosuch"]
@@ -136,6 +138,7 @@ def test_options_that_serve_no_method_are_refused(tmp_path: Path) -> None:
         run(tmp_path, common=common)
 
 
+@pytest.mark.usefixtures("cells_run_here")
 def test_the_common_options_need_not_suit_ssfe(tmp_path: Path) -> None:
     """They are those of the entries that have use for them. A data_dir, a damaged summary and a switch spelt out are
     no hindrance either.
@@ -203,6 +206,7 @@ def test_sigterm_stops_a_comparison_like_ctrl_c(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.usefixtures("cells_run_here")
 def test_a_comparison_keeps_to_its_images_and_follows_where_they_go(tmp_path: Path) -> None:
     images = photographs(tmp_path / "fruit", 8)
     common = replace(COMMON, data=str(images), loading=DataOptions(image_size=32, batch_size=8))
@@ -230,6 +234,7 @@ def test_a_comparison_keeps_to_its_images_and_follows_where_they_go(tmp_path: Pa
         run(tmp_path / "c", common=common, methods=["plain", "ssfe"], **arguments)
 
 
+@pytest.mark.usefixtures("cells_run_here")
 def test_a_method_in_other_words_is_the_same(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"names ssfe:transforms=2:identity more than once"):
         read_entries(["ssfe:transforms=2:identity", "ssfe:identity=True:transforms=2"])
@@ -244,6 +249,7 @@ def test_a_method_in_other_words_is_the_same(tmp_path: Path) -> None:
     assert [row.method for row in second.rows] == [row.method for row in first.rows]
 
 
+@pytest.mark.usefixtures("cells_run_here")
 def test_a_mended_mistake_is_forgotten(tmp_path: Path) -> None:
     said: list[str] = []
     first = run(tmp_path / "c", said, methods=["plain", "ssfe:transforms=500"], jobs=1)
@@ -268,6 +274,22 @@ def test_a_method_whose_step_takes_too_much_memory_costs_the_others_nothing(monk
         "ssfe",
     }
     assert said == ["timing  cifar_resnet20 sla failed: out of memory; lower batch_size for all"]
+
+
+def test_what_is_timed_is_a_step_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    step = Classification.training_step
+
+    def recorded(self: Classification, batch: Any, batch_idx: int) -> torch.Tensor:
+        taken.append(type(self.method).__name__)
+        assert batch[0].dtype == torch.uint8
+        assert self.network.training
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classification, "training_step", recorded)
+    monkeypatch.setattr("ssfe.lab.compare.budget._ROUNDS", 2)
+    step_ratios(COMMON, "cifar_resnet20", read_entries(["ssfe"]), print)
+    assert taken == ["Plain", "FeatureEnhancement", *["Plain", "FeatureEnhancement"] * 4]
 
 
 def test_compiled_networks_are_timed_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,20 +26,20 @@ def files(folder: Path, sizes: list[tuple[int, int]], mode: str = "RGB") -> File
         ((32, 32), "RGB", 32, 3, True),
         ((64, 64), "L", 64, 1, True),
         ((20, 30), "RGB", 30, 3, True),
-        ((65, 65), "RGB", 224, 3, False),
-        ((300, 200), "L", 224, 3, False),
+        ((65, 65), "RGB", 288, 3, False),
+        ((300, 200), "L", 288, 3, False),
     ],
 )
 def test_size_and_channels_follow_from_the_images(
     tmp_path: Path, size: tuple[int, int], mode: str, image_size: int, channels: int, small: bool
 ) -> None:
     seen = look(files(tmp_path, [size] * 3, mode))
-    assert (seen.image_size, seen.channels, seen.small) == (image_size, channels, small)
+    assert (seen.input_size(288), seen.channels, seen.small) == (image_size, channels, small)
 
 
 def test_small_images_of_several_sizes_are_brought_to_64_pixels(tmp_path: Path) -> None:
     seen = look(files(tmp_path, [(30, 30), (40, 35), (50, 70)]))
-    assert (seen.image_size, seen.channels, seen.small) == (64, 3, False)
+    assert (seen.input_size(288), seen.channels, seen.small) == (64, 3, False)
 
 
 def test_one_coloured_image_makes_all_rgb(tmp_path: Path) -> None:

@@ -234,3 +234,20 @@ def test_both_together_predict_class_rotation_and_missing_channels(images: Tenso
     readings = method.readings(network.eval(), images).classes
     torch.testing.assert_close(readings["aggregated"], own.mean(1))
     torch.testing.assert_close(readings["single"], own[:, 0])
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_label_smoothing_is_over_the_classes_alone(name: MethodName, soft: bool, images: Tensor) -> None:
+    """The loss is linear in the labels' probabilities, so smoothing mixes it with that of all classes alike."""
+    method, network, _ = prepared(name)
+    smooth = make_method(name, MethodOptions(), AugmentOptions(label_smoothing=0.3))
+    smooth.prepare(Net().double())
+    perturbed(network).train()
+    labels = torch.rand(3, CLASSES, dtype=torch.float64).softmax(-1) if soft else LABELS
+    alike = torch.full((3, CLASSES), 1 / CLASSES, dtype=torch.float64)
+    losses = []
+    for each, targets in ((smooth, labels), (method, labels), (method, alike)):
+        torch.manual_seed(1)  # of dropout
+        losses.append(each.loss(network(images), targets))
+    torch.testing.assert_close(losses[0], 0.7 * losses[1] + 0.3 * losses[2], rtol=1e-6, atol=1e-6)

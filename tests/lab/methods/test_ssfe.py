@@ -86,7 +86,18 @@ def test_the_loss_is_the_joint_loss() -> None:
     output = network(IMAGES)
     losses = [F.cross_entropy(output.logits[:, view].flatten(1), LABELS * 4 + view) for view in range(4)]
     assert torch.allclose(method.loss(output, LABELS), torch.stack(losses).mean(), atol=1e-5)
-    assert set(method.training_readings(output).classes) == {"aggregated"}
+    read = method.training_readings(output)
+    assert set(read.classes) == {"aggregated"}
+
+
+def test_training_follows_the_pretext_task_on_a_few_images() -> None:
+    method = make()
+    output = prepared(method).train()(torch.randn(20, *IMAGES.shape[1:]))
+    read = method.training_readings(output)
+    assert read.classes["aggregated"].equal(output.class_logits())
+    assert read.pretext is not None
+    assert read.pretext[0].equal(output.transform_logits()[:16])
+    assert read.pretext[1].equal(output.views[:16])
 
 
 def test_plain_training_is_cross_entropy_on_an_unchanged_network() -> None:

@@ -178,6 +178,7 @@ def test_a_damaged_card_is_named(finished: Path, tmp_path: Path) -> None:
     assert "model.json or model.safetensors is damaged" in complaint("train", *SMALL, "--weights", tmp_path / "start")
 
 
+@pytest.mark.usefixtures("cells_run_here")
 def test_all_cells_of_a_comparison_start_from_the_same_weights(finished: Path, tmp_path: Path) -> None:
     start, compared = tmp_path / "start", tmp_path / "compared"
     shutil.copytree(finished, start)

@@ -210,3 +210,21 @@ def test_pretrained_networks_take_grey_images_as_colour(monkeypatch: pytest.Monk
     image = experiment.preprocessing.eval_transform()(experiment.splits.train[0][0])
     assert experiment.preprocessing.channels == experiment.spec.kwargs["in_chans"] == 3
     assert experiment.network.eval()(experiment.preprocessing.normalize(image[None])).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "resize"),
+    [("mobilenetv3_small_050", 224, 256), ("efficientnet_b2", 256, 293), ("test_vit", 160, 168)],
+)
+def test_pretrained_networks_are_given_images_as_large_as_they_were_trained_on(
+    model: str, size: int, resize: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timm.models._builder.load_pretrained", lambda *args, **options: None)
+    photographs(tmp_path / "photos", 4, (80, 70))
+    options = TrainOptions(data=str(tmp_path / "photos"), model=model)
+    experiment = prepare(replace(options, pretrained=True))
+    assert (experiment.preprocessing.image_size, experiment.preprocessing.resize) == (size, resize)
+    assert experiment.options.loading.image_size == size
+    assert prepare(options).preprocessing.image_size == 224
+    smaller = replace(options, pretrained=True, loading=DataOptions(image_size=96))
+    assert prepare(smaller).preprocessing.image_size == 96

@@ -7,7 +7,7 @@ import torch
 
 from ssfe.lab.config import EngineOptions
 from ssfe.lab.training import device as subject
-from ssfe.lab.training.device import about_precision, resolve_precision
+from ssfe.lab.training.device import about_device, about_precision, resolve_precision
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -37,3 +37,15 @@ def test_a_cpu_multiplies_bfloat16_where_onednn_says_so(monkeypatch: pytest.Monk
     assert bool(about_precision(asked, cpu)) != supported
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert about_precision(asked, cpu)
+
+
+def test_the_device_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    for threads, said in ((1, "cpu, 1 thread"), (6, "cpu, 6 threads")):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert about_device(cpu) == said
+    assert about_device(torch.device("mps")) == "mps"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H100")
+    for count, said in ((1, "NVIDIA H100"), (8, "NVIDIA H100 (one of 8: a run takes one)")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert about_device(gpu) == said

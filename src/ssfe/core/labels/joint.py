@@ -17,6 +17,9 @@ from torch.nn import functional as F
 Reading = Literal["aggregated", "single", "marginal", "distilled"]
 
 
+SAMPLE = 16
+"""Images that tell how the pretext task goes, where all would cost too much."""
+
 _NO_LABEL = torch.iinfo(torch.int64).min
 """Not -100, cross_entropy's own, which a wrong label could become as a joint label."""
 
@@ -83,6 +86,13 @@ class JointLogits(NamedTuple):
     def transform_logits(self) -> Tensor:
         """Pretext logits (B, V, M): which transformation is it? See :func:`transform_marginal`."""
         return transform_marginal(self.logits)
+
+    def sample(self) -> JointLogits:
+        """Those of the first 16 images: enough to follow the pretext task by, batch after batch, whose logits take a
+        second softmax over all joint labels.
+        """
+        distilled = None if self.distilled is None else self.distilled[:SAMPLE]
+        return JointLogits(self.logits[:SAMPLE], self.views[:SAMPLE], distilled)
 
     def pretext_accuracy(self) -> Tensor:
         """Share of views whose transformation is recognised: a scalar in [0, 1]; chance is 1/M."""

@@ -10,13 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssfe.core.labels.folding import folded_rows
-from ssfe.core.labels.joint import JointLogits, Reading, transform_marginal
+from ssfe.core.labels.joint import SAMPLE, JointLogits, Reading, transform_marginal
 from ssfe.core.products.atoms import AtomPlan, in_atom_order
 from ssfe.core.products.chunked_loss import chunked_joint_cross_entropy
 from ssfe.core.products.masks import ChannelMasks
-
-_IMAGES = 16
-"""Images whose logits exist at a time while a reading is taken."""
 
 
 class LazyJointLogits(NamedTuple):
@@ -99,7 +96,7 @@ class LazyJointLogits(NamedTuple):
 
     @torch.no_grad()
     def sample(self) -> JointLogits:
-        """The logits of the first 16 images: what following the pretext task needs, at the price of a log."""
+        """The logits of the first 16 images, as :meth:`JointLogits.sample <ssfe.JointLogits.sample>`."""
         return next(self._parts())
 
     def pretext_accuracy(self) -> Tensor:
@@ -119,8 +116,9 @@ class LazyJointLogits(NamedTuple):
         return F.linear(self.features, weight.to(dtype), None if bias is None else bias.to(dtype))
 
     def _parts(self) -> Iterator[JointLogits]:
-        for start in range(0, max(len(self.views), 1), _IMAGES):
-            some = slice(start, start + _IMAGES)
+        """A few images at a time, whose logits exist together."""
+        for start in range(0, max(len(self.views), 1), SAMPLE):
+            some = slice(start, start + SAMPLE)
             distilled = None if self.distilled is None else self.distilled[some]
             yield self._replace(features=self.features[some], views=self.views[some], distilled=distilled).whole()
 

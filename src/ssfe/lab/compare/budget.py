@@ -12,7 +12,9 @@ from ssfe.lab.compare.entries import Entry
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.experiment import Experiment, prepare
-from ssfe.lab.training.device import find_device, resolve_precision
+from ssfe.lab.training.device import find_device
+from ssfe.lab.training.images import Batch, Loaded
+from ssfe.lab.training.module import Classification
 from ssfe.lab.training.optimization import make_optimizer
 
 _WARM_UP, _ROUNDS = 2, 15
@@ -25,8 +27,9 @@ def step_ratios(
     """Seconds of a training step of each entry, by its label, as a ratio to plain training; without those entries that
     do not fit the network, of which it says why.
 
-    Forward, loss, backward and optimizer on one batch already in memory; the methods take turns, and the ratio is the
-    median over the rounds of the ratio within a round, so that a machine whose speed drifts does not favour one.
+    A step is that of a run, on one batch already in memory: normalisation, forward, loss, training accuracy, backward
+    and optimizer. The methods take turns, and the ratio is the median over the rounds of the ratio within a round, so
+    that a machine whose speed drifts does not favour one.
     """
     steps: dict[str, Callable[[], None]] = {}
     splits = None
@@ -57,25 +60,29 @@ def equal_time_epochs(epochs: int, ratio: float) -> int:
 
 
 def _step(experiment: Experiment) -> Callable[[], None]:
-    options, method = experiment.options, experiment.method
-    device = find_device(options.engine.accelerator)
-    dtype = _DTYPES.get(resolve_precision(options.engine, device))
+    options, device = experiment.options, experiment.device
+    dtype = _DTYPES.get(experiment.precision)
     layout = torch.channels_last if options.engine.channels_last else torch.contiguous_format
     network = experiment.network.to(device).to(memory_format=layout).train()
+    training = Classification(network, experiment.method, _as_it_is, experiment.preprocessing, None, options, 1)
     if options.engine.compile:
         network.compile()
     optimizer = make_optimizer(network, options.optimization)
     prepare_image = experiment.preprocessing.eval_transform()
     chosen = range(experiment.images_per_step)
-    images = torch.stack([prepare_image(experiment.splits.train[index][0]) for index in chosen])
-    inputs = experiment.preprocessing.normalize(images.to(device)).to(memory_format=layout)
+    images = torch.stack([prepare_image(experiment.splits.train[index][0]) for index in chosen]).to(device)
     labels = experiment.splits.train.labels[: len(images)].to(device)
 
     def step() -> None:
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            loss = method.loss(network(inputs), labels)
+            loss = training.training_step((images, labels), 0)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step
+
+
+def _as_it_is(loaded: Loaded) -> Batch:
+    images, labels = loaded
+    return images, labels

@@ -37,7 +37,6 @@ class Row:
         differences: of each metric to plain training, paired by seed, with p-values corrected over the methods for the
             shipped readings; none for plain itself or where plain is missing.
         temperature: that validation images ask for, or None.
-        time_ratio: seconds of the median epoch as a ratio to plain, paired by seed; None where plain is missing.
         step_ratio: seconds of a training step as a ratio to plain, measured in alternation; None where that failed.
         epochs: that it was trained for.
         parameters: of the shipped network.
@@ -50,7 +49,6 @@ class Row:
     metrics: Mapping[str, Estimate]
     differences: Mapping[str, PairedDifference]
     temperature: Estimate | None
-    time_ratio: Estimate | None
     step_ratio: float | None
     epochs: int
     parameters: int
@@ -124,7 +122,6 @@ def _rows(label: str, runs: dict[int, Run], plain: dict[int, Run], step_ratio: f
     first = next(iter(runs.values()))
     shipped = first["shipped_inference"]
     readings = [name for name in first["test"] if name not in ("shipped", "pretext")]
-    ratios = [_epoch_seconds(runs[seed]) / _epoch_seconds(plain[seed]) for seed in runs if seed in plain]
     # The shipped network's own figures, which on a GPU differ from those of the network that was trained in a last bit.
     keys = {reading: "shipped" if reading == shipped else reading for reading in readings}
     temperatures = [run["temperature_scaled"]["temperature"] for run in runs.values() if "temperature_scaled" in run]
@@ -141,7 +138,6 @@ def _rows(label: str, runs: dict[int, Run], plain: dict[int, Run], step_ratio: f
             },
             differences={} if label == BASELINE else _differences(runs, keys[reading], plain),
             temperature=estimate(temperatures) if temperatures and reading == shipped else None,
-            time_ratio=estimate(ratios) if ratios else None,
             step_ratio=step_ratio,
             epochs=first["epochs"],
             parameters=first["parameters"]["shipped"],
@@ -171,7 +167,3 @@ def _corrected(rows: list[Row], metric: str, family: int) -> list[Row]:
         else row
         for row in rows
     ]
-
-
-def _epoch_seconds(result: Run) -> float:
-    return float(result["seconds_per_epoch"])

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ssfe.lab.config import DataOptions
 from ssfe.lab.data.digest import source_digests
-from ssfe.lab.data.memory import hold, look
+from ssfe.lab.data.memory import LARGE_SIZE, hold, look
 from ssfe.lab.data.source import Source
 from ssfe.lab.data.splits import DataSplits, ImageSplit
 from ssfe.lab.data.stratify import SPLIT_SEED, balanced_subset, generator, stratified_split
@@ -30,9 +30,10 @@ from ssfe.lab.errors import UserError
 TEST_FRACTION = 0.2
 
 
-def assemble(source: Source, options: DataOptions, *, seed: int) -> DataSplits:
+def assemble(source: Source, options: DataOptions, *, seed: int, large_size: int = LARGE_SIZE) -> DataSplits:
     """Complete the splits of ``source`` by the table above, apply the limits and take small images into memory.
 
+    ``large_size``: side of the input for images of more than 64 pixels, where the options give none.
     Raises UserError for options out of range and for classes too small to split.
     """
     check_options(options)
@@ -54,7 +55,7 @@ def assemble(source: Source, options: DataOptions, *, seed: int) -> DataSplits:
         train=hold(train, seen),
         val=hold(val, seen),
         test=hold(test, seen),
-        image_size=options.image_size or seen.image_size,
+        image_size=options.image_size or seen.input_size(large_size),
         channels=seen.channels,
         flip=source.flip,
         notes=source.notes + notes + more + most + shape,

@@ -15,7 +15,7 @@ from ssfe.lab.data.assemble import assemble, check_options, limited, with_test
 from ssfe.lab.data.digits import read_digits
 from ssfe.lab.data.folder import is_utf8, read_folder
 from ssfe.lab.data.hub import PREFIX, read_hub
-from ssfe.lab.data.memory import hold, look
+from ssfe.lab.data.memory import LARGE_SIZE, hold, look
 from ssfe.lab.data.source import Source
 from ssfe.lab.data.splits import DataSplits, ImageSplit, LazyImages
 from ssfe.lab.data.stratify import SPLIT_SEED
@@ -46,14 +46,15 @@ def data_folder(options: DataOptions) -> Path:
     return Path(chosen).expanduser()
 
 
-def load_data(data: str, options: DataOptions, *, seed: int) -> DataSplits:
+def load_data(data: str, options: DataOptions, *, seed: int, large_size: int = LARGE_SIZE) -> DataSplits:
     """The splits of ``data``: a name of ``names()``, a folder of images per class, or ``hf:NAME_OR_PATH[:CONFIG]``.
 
+    ``large_size``: side of the input for images of more than 64 pixels, where the options give none.
     Equal arguments give equal splits. The test images do not depend on the seed.
     Raises UserError for unknown names, unusable folders, damaged images and options out of range.
     """
     check_options(options)
-    return assemble(_read(data, options), options, seed=seed)
+    return assemble(_read(data, options), options, seed=seed, large_size=large_size)
 
 
 def load_run_test(data: str, options: DataOptions) -> ImageSplit:

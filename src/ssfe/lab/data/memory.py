@@ -16,7 +16,7 @@ from ssfe.lab.data.splits import ArrayImages, ImageSplit, LazyImages, Mode
 SMALL_SIDE = 64
 """Images of one size and at most this side, in pixels, are used as they are and held in memory."""
 LARGE_SIZE = 224
-"""Input side for all other images."""
+"""Input side for all other images, where the network asks for no other."""
 MEMORY_LIMIT = 4 * 2**30
 """Bytes of decoded images per split beyond which even small images stay on disk."""
 PROBES = 64
@@ -37,12 +37,13 @@ class Look:
         """Whether the images are all of one small size."""
         return self.native is not None and max(self.native) <= SMALL_SIDE
 
-    @property
-    def image_size(self) -> int:
-        """Default side of the input: the images' own up to 64 pixels, 64 for small ones of several sizes, else 224."""
+    def input_size(self, large: int) -> int:
+        """Default side of the input: the images' own up to 64 pixels, 64 for small ones of several sizes, else
+        ``large``.
+        """
         if self.native is not None and self.small:
             return max(self.native)
-        return SMALL_SIDE if self.side <= SMALL_SIDE else LARGE_SIZE
+        return SMALL_SIDE if self.side <= SMALL_SIDE else large
 
     @property
     def channels(self) -> int:

@@ -74,8 +74,8 @@ def make_method(
     if name == "sla":
         return LabelAugmentation(options.distill, smoothing, options.gradient_scale)
     if name in ("ssfe", "ssfe+sla"):
-        enhancement = FeatureEnhancement(options, smoothing, image_shape)
-        return enhancement if name == "ssfe" else EnhancedLabelAugmentation(enhancement)
+        enhancement = FeatureEnhancement(options, smoothing if name == "ssfe" else 0.0, image_shape)
+        return enhancement if name == "ssfe" else EnhancedLabelAugmentation(enhancement, smoothing)
     if name == "dropout":
         return FeatureDropout(channel_discard(options), smoothing)
     if name == "discard" and (options.tap is not None or options.transformation != "channels"):

@@ -44,7 +44,9 @@ class Method(ABC):
 
     @abstractmethod
     def training_readings(self, output: Any) -> Readings:
-        """What the output in training mode says, for training accuracy. One reading is enough."""
+        """What the output in training mode says, for training accuracy. One reading is enough, and of the pretext task
+        some of the images: this is part of every step.
+        """
 
     def predict(self, network: nn.Module, images: Tensor) -> Tensor:
         """The class logits (B, N) of the shipped reading, in evaluation mode, for validation after each epoch."""

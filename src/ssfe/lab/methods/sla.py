@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import ssfe
 from ssfe.core.products.scaled_gradient import scaled_gradient
 from ssfe.lab.methods.base import Method, Readings
 from ssfe.lab.methods.heads import classifier_of, put, rows, swapped, with_rows
-from ssfe.lab.methods.ssfe import FeatureEnhancement, joint_readings
+from ssfe.lab.methods.ssfe import FeatureEnhancement, joint_readings, sampled_pretext
 
 ROTATIONS = 4
 
@@ -89,7 +90,7 @@ class LabelAugmentation(Method):
     def training_readings(self, output: Tensor) -> Readings:
         joint = self._joint(output)
         shipped = joint.class_logits("distilled" if self.distill else "single")
-        return Readings({self.shipped: shipped}, (joint.transform_logits(), joint.views))
+        return Readings({self.shipped: shipped}, sampled_pretext(joint))
 
     def predict(self, network: nn.Module, images: Tensor) -> Tensor:
         return self.readings(network, images).classes[self.shipped]
@@ -115,14 +116,19 @@ class EnhancedLabelAugmentation(Method):
 
     The rotations multiply the images, the channel views the features; (class, rotation) is the class that feature
     enhancement sees. Shipped is the image as it is, aggregated over its channel views, folded: one pass.
+
+    Args:
+        enhancement: without label smoothing, which would be over (class, rotation).
+        label_smoothing: on the class alone, as in the other methods.
     """
 
     summary = "SLA and ssfe together: joint labels (class, rotation, channels missing)"
     pretext = True
     shipped = "single"
 
-    def __init__(self, enhancement: FeatureEnhancement) -> None:
+    def __init__(self, enhancement: FeatureEnhancement, label_smoothing: float = 0.0) -> None:
         self.enhancement = enhancement
+        self.label_smoothing = label_smoothing
         self.views = ROTATIONS * enhancement.views
         self.classes = 0
 
@@ -141,11 +147,13 @@ class EnhancedLabelAugmentation(Method):
         return RotatedInput(network, name)
 
     def loss(self, output: ssfe.JointLogits, labels: Tensor) -> Tensor:
+        if self.label_smoothing:
+            labels = smoothed(labels, self.classes, self.label_smoothing)
         return self.enhancement.loss(output, rotation_labels(labels))
 
     def training_readings(self, output: ssfe.JointLogits) -> Readings:
         joint = self._over_rotations(output)
-        return Readings({"single": joint.class_logits("single")}, (joint.transform_logits(), joint.views))
+        return Readings({"single": joint.class_logits("single")}, sampled_pretext(joint))
 
     def predict(self, network: nn.Module, images: Tensor) -> Tensor:
         return self.readings(network, images).classes[self.shipped]
@@ -165,6 +173,12 @@ class EnhancedLabelAugmentation(Method):
         """Joint logits (class, rotation), each aggregated over the channel views."""
         logits = output.class_logits("aggregated").view(ROTATIONS, -1, self.classes, ROTATIONS).transpose(0, 1)
         return ssfe.JointLogits(logits, torch.arange(ROTATIONS, device=logits.device).expand(len(logits), -1))
+
+
+def smoothed(labels: Tensor, classes: int, smoothing: float) -> Tensor:
+    """Class probabilities (B, N) of labels (B,) or (B, N), with this share of them spread evenly over the classes."""
+    certain = labels if labels.is_floating_point() else F.one_hot(labels, classes).float()
+    return (1 - smoothing) * certain + smoothing / classes
 
 
 def rotation_labels(labels: Tensor) -> Tensor:

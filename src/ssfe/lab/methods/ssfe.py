@@ -58,8 +58,7 @@ class FeatureEnhancement(Method):
         return self.criterion(output, labels)
 
     def training_readings(self, output: ssfe.JointLogits | ssfe.LazyJointLogits) -> Readings:
-        seen = output.sample() if isinstance(output, ssfe.LazyJointLogits) else output
-        return Readings({self.shipped: output.class_logits(self.inference)}, (seen.transform_logits(), seen.views))
+        return Readings({self.shipped: output.class_logits(self.inference)}, sampled_pretext(output))
 
     def readings(self, network: nn.Module, images: Tensor) -> Readings:
         with ssfe.joint_evaluation(network):
@@ -68,6 +67,14 @@ class FeatureEnhancement(Method):
 
     def deploy(self, network: nn.Module) -> nn.Module:
         return ssfe.fold(network)
+
+
+def sampled_pretext(output: ssfe.JointLogits | ssfe.LazyJointLogits) -> tuple[Tensor, Tensor]:
+    """The pretext task's logits and targets for some images of a training batch: for all it would be a second softmax
+    over the joint labels, which with many classes takes a tenth of a step and more.
+    """
+    some = output.sample()
+    return some.transform_logits(), some.views
 
 
 def joint_readings(output: ssfe.JointLogits) -> Readings:

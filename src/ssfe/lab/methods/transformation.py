@@ -35,7 +35,14 @@ def make_transformation(options: MethodOptions) -> ssfe.Transformation:
 
 
 def channel_discard(options: MethodOptions) -> ssfe.ChannelDiscard:
-    """The masks that the options describe."""
+    """The masks that the options describe.
+
+    Raises:
+        ValueError: for options that contradict each other.
+    """
+    idle = "groups" if options.scheme == "drop_fraction" else "fraction"
+    if getattr(options, idle) != getattr(MethodOptions(), idle):
+        raise ValueError(f"{idle}={getattr(options, idle)} has no effect with scheme={options.scheme}: leave it out")
     return ssfe.ChannelDiscard(
         transforms=4 if options.transforms is None else options.transforms,
         scheme=options.scheme,

@@ -23,7 +23,7 @@ from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.run.options import check_options, resolve
 from ssfe.lab.run.start import starting
 from ssfe.lab.seeds import derive_seed
-from ssfe.lab.training.device import about_precision, find_device, resolve_precision
+from ssfe.lab.training.device import about_device, about_precision, find_device, resolve_precision
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Experiment:
 
     Attributes:
         options: resolved: fed back, they give the same run.
-        network: prepared by the method.
+        network: prepared by the method, not on the device yet.
+        device, precision: that it is to be trained on and in.
         weights_digest: of the file of weights that it starts from, if it was given one.
     """
 
@@ -45,6 +46,8 @@ class Experiment:
     stock_parameters: int
     notes: tuple[str, ...]
     weights_digest: str | None
+    device: torch.device
+    precision: str
 
     @property
     def images_per_step(self) -> int:
@@ -70,8 +73,8 @@ def prepare(
     start = starting(options, recorded)
     options = start.options
     device = find_device(options.engine.accelerator)
-    resolve_precision(options.engine, device)
-    splits = splits or load_data(options.data, options.loading, seed=options.seed)
+    precision = resolve_precision(options.engine, device)
+    splits = splits or load_data(options.data, options.loading, seed=options.seed, large_size=start.large_size)
     spec, note = choose_model(
         options.model,
         image_size=splits.image_size,
@@ -106,6 +109,8 @@ def prepare(
         stock_parameters=stock_parameters,
         notes=(*splits.notes, *about_weights, *about_precision(options.engine, device), note),
         weights_digest=start.digest,
+        device=device,
+        precision=precision,
     )
 
 
@@ -119,6 +124,7 @@ def describe(experiment: Experiment, folder: RunFolder) -> list[str]:
         f"model   {experiment.notes[-1]}; {experiment.stock_parameters / 1e6:.2f} M parameters",
         *(f"note    {note}" for note in experiment.notes[:-1]),
         f"method  {_describe_method(experiment)}",
+        f"device  {about_device(experiment.device)}, {experiment.precision}",
         f"folder  {folder.path}",
     ]
 

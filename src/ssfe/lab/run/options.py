@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from ssfe.lab.config import DataOptions, TrainOptions
+from ssfe.lab.config import DataOptions, OptimizerOptions, TrainOptions
 from ssfe.lab.data import DataSplits, names
 from ssfe.lab.errors import UserError
 from ssfe.lab.models import ModelSpec
@@ -53,6 +53,8 @@ def check_options(options: TrainOptions) -> None:
     for name, value, holds, wanted in rules:
         if not holds:
             raise UserError(f"{name}={value} must be {wanted}")
+    if optimization.optimizer != "sgd" and optimization.momentum != OptimizerOptions().momentum:
+        raise UserError(f"momentum={optimization.momentum} has no effect with {optimization.optimizer}: leave it out")
 
 
 def check_loading(batch_size: int | None, workers: int | None) -> None:

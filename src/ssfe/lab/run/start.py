@@ -14,10 +14,12 @@ from torch import nn
 
 from ssfe.lab.config import TrainOptions
 from ssfe.lab.data import DataSplits, Preprocessing
+from ssfe.lab.data.memory import LARGE_SIZE
 from ssfe.lab.errors import UserError
 from ssfe.lab.files import write_json
 from ssfe.lab.models import ModelSpec, build_model
 from ssfe.lab.models.create import default_model
+from ssfe.lab.models.names import own_size
 from ssfe.lab.models.stem_surgery import config
 from ssfe.lab.models.weights import Weights, image_channels, load_weights, read_weights
 from ssfe.lab.run.folder import RunFolder
@@ -48,6 +50,12 @@ class Start:
     card: ModelCard | None = None
     preprocessing: Preprocessing | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def large_size(self) -> int:
+        """Side of the input for images that are not small: the pretrained weights' own, else 224 pixels."""
+        model = self.options.model_args.get("base", self.options.model)
+        return own_size(model) if self.options.pretrained and model is not None else LARGE_SIZE
 
     def channels(self, splits: DataSplits) -> int:
         """Of the network's images: as the weights want them, else as the data has them."""

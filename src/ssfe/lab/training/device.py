@@ -28,6 +28,16 @@ def find_device(accelerator: str) -> torch.device:
     return device
 
 
+def about_device(device: torch.device) -> str:
+    """The device in a few words for the log."""
+    if device.type != "cuda":
+        threads = torch.get_num_threads()
+        return f"cpu, {threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else device.type
+    count = torch.cuda.device_count()
+    others = f" (one of {count}: a run takes one)" if count > 1 else ""
+    return f"{torch.cuda.get_device_name(device)}{others}"
+
+
 def resolve_precision(engine: EngineOptions, device: torch.device) -> str:
     """fp32, bf16 or fp16. ``auto`` is bf16 where the hardware multiplies bfloat16 matrices: CUDA from compute
     capability 8.0, CPUs with AMX. A CPU with AVX512-BF16 alone gains nothing by it."""
