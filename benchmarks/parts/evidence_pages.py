@@ -12,6 +12,7 @@ from benchmarks.parts.study_tables import controls, fresh, seeds_asked, tables
 from benchmarks.studies import STUDIES, Study
 from ssfe.lab.compare.markdown import HEADER, LEGEND, against_plain, markdown, markdown_table, table_cells
 from ssfe.lab.compare.summary import Row
+from ssfe.lab.run.typed import public_name
 
 DEFAULT = "ssfe"
 """The method that the README's table sets against plain training; docs/evidence.md has all."""
@@ -117,6 +118,6 @@ def long(study: Study) -> str:
 def everything(study: Study, content: dict[str, Any]) -> str:
     """A study's own page: the tables that ``ssfe compare`` writes to results.md."""
     failed = [f"{failure['cell']}: {failure['reason']}" for failure in content["failures"]]
-    body = markdown(rows(study, content), content["cells"], content["data"], failed)
+    body = markdown(rows(study, content), content["cells"], public_name(content["data"]), failed)
     # Sphinx wants headings one level at a time.
     return f"# {study.name}\n\n{study.title}.\n\n{body}".replace("\n### ", "\n## ")

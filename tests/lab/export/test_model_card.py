@@ -15,7 +15,7 @@ from ssfe.cli.arguments import normalise
 from ssfe.cli.parsers import switches
 from ssfe.cli.train import train_parser
 from ssfe.lab.config import AugmentOptions, DataOptions, TrainOptions
-from ssfe.lab.export.model_card import model_card, public_name, training_command
+from ssfe.lab.export.model_card import model_card, training_command
 
 
 def test_the_card_tells_what_the_run_measured(exports: Any) -> None:
@@ -88,19 +88,6 @@ def test_the_command_trains_the_same_again() -> None:
     parsed = parser.parse_args(normalise(shlex.split(typed), switches(parser), positional="data")).as_dict()
     again = TrainOptions.from_flat(parsed).to_flat()
     assert again == options.to_flat() | {"data": "my cats", "data_dir": None, "workers": None}
-
-
-@pytest.mark.parametrize(
-    ("data", "public"),
-    [
-        ("digits", "digits"),
-        ("hf:uoft-cs/cifar10", "hf:uoft-cs/cifar10"),
-        ("/home/me/cats", "cats"),
-        ("hf:/home/me/x.parquet", "hf:x.parquet"),
-    ],
-)
-def test_no_folder_of_the_author_is_told(data: str, public: str) -> None:
-    assert public_name(data) == public
 
 
 def test_the_folder_tells_no_folder_of_the_author_either(exports: Any) -> None:

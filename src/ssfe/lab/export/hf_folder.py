@@ -25,7 +25,7 @@ def write(shipment: Shipment, path: Path) -> None:
         network,
         str(path),
         model_config={"label_names": list(card.classes), "ssfe": shipment.metadata()},
-        model_args=card.spec.to_dict()["kwargs"],
+        model_args=dict(card.spec.kwargs),
         safe_serialization=True,
     )
     (path / "README.md").write_text(model_card(shipment), encoding="utf-8")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -13,9 +11,7 @@ from ssfe.lab.config import TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.export.shipment import Shipment, steps
 from ssfe.lab.methods import make_method
-
-_NOT_THE_MODELS = {"data", "data_dir", "workers", "progress", "logger", "accelerator"}
-"""Options that say where a run ran, and not what it computed."""
+from ssfe.lab.run.typed import public_name, typed_options
 
 _HEADER = """---
 library_name: timm
@@ -55,27 +51,12 @@ def model_card(shipment: Shipment) -> str:
     return _HEADER + "\n\n".join(part for part in parts if part) + "\n"
 
 
-def public_name(data: str) -> str:
-    """The data's name without the folders that it lies in on the author's machine."""
-    prefix, path = ("hf:", data[3:]) if data.startswith("hf:") else ("", data)
-    return f"{prefix}{Path(path).name}" if Path(path).is_absolute() else data
-
-
 def training_command(options: TrainOptions) -> str:
     """The command that trains the same model again; every option that is not at its default."""
-    defaults = TrainOptions().to_flat()
-    given = {
-        name: value
-        for name, value in options.to_flat().items()
-        if name not in _NOT_THE_MODELS and value != defaults[name]
-    }
-    if options.weights is not None:
-        given["weights"] = public_name(str(options.weights))
-    typed = [
-        f"--{name}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-        for name, value in given.items()
-    ]
-    return shlex.join(["ssfe", "train", public_name(options.data), *typed])
+    given = options.to_flat()
+    for name in ("data", "weights"):
+        given[name] = given[name] and public_name(given[name])
+    return " ".join(["ssfe train", *typed_options(given, without={"data_dir", "accelerator"})])
 
 
 def _model(shipment: Shipment) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,3 @@ class ModelSpec:
 
     name: str
     kwargs: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """``{"name": ..., "kwargs": {...}}``, independent of the spec."""
-        return {"name": self.name, "kwargs": copy.deepcopy(self.kwargs)}

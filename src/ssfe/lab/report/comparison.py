@@ -13,14 +13,15 @@ from ssfe.lab.compare.summary import BASELINE, Row, Run, summarise
 from ssfe.lab.report.charts.palette import styles
 from ssfe.lab.report.collect import ComparisonRecord, RunRecord
 from ssfe.lab.report.page import Block, Note, Page, Part, Table, TableRow
-from ssfe.lab.report.parts.about import about, typed_options
+from ssfe.lab.report.parts.about import about
 from ssfe.lab.report.parts.accuracy import accuracies
 from ssfe.lab.report.parts.calibration import calibration
 from ssfe.lab.report.parts.classes import class_changes
 from ssfe.lab.report.parts.curves import compared_curves
 from ssfe.lab.report.parts.gallery import changed_predictions
-from ssfe.lab.report.parts.names import count_of, short_name
+from ssfe.lab.report.parts.names import count_of
 from ssfe.lab.report.parts.pretext import pretext
+from ssfe.lab.run.typed import public_name, typed_options
 
 Runs = dict[str, list[RunRecord]]
 
@@ -49,7 +50,7 @@ def comparison_page(record: ComparisonRecord) -> Page:
     parts.append(Part("", [about(_command(record), own_options, machine)]))
     return Page(
         kind="Comparison",
-        title=f"{_listed(labels)} on {short_name(record.content['data'])}",
+        title=f"{_listed(labels)} on {public_name(record.content['data'])}",
         facts=_facts(record, models),
         numbers=_numbers([row for row in rows if row.shipped], models),
         parts=[part for part in parts if part.blocks],

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 from ssfe.lab.report.collect import Missing, RunRecord
 from ssfe.lab.report.page import Block, Page, Part, Table, TableRow
-from ssfe.lab.report.parts.about import about, typed_options
+from ssfe.lab.report.parts.about import about
 from ssfe.lab.report.parts.calibration import calibration
 from ssfe.lab.report.parts.classes import class_accuracies
 from ssfe.lab.report.parts.curves import run_curves
 from ssfe.lab.report.parts.gallery import mistakes
-from ssfe.lab.report.parts.names import count_of, short_name
+from ssfe.lab.report.parts.names import count_of
 from ssfe.lab.report.parts.pretext import pretext
 from ssfe.lab.run.temperature import telling
+from ssfe.lab.run.typed import public_name, typed_options
 
 
 def run_page(run: RunRecord) -> Page:
@@ -35,7 +36,7 @@ def run_page(run: RunRecord) -> Page:
     ]
     return Page(
         kind="Run",
-        title=f"{result['method']} on {short_name(result['data']['name'])}",
+        title=f"{result['method']} on {public_name(result['data']['name'])}",
         facts=_facts(run),
         numbers=_numbers(run),
         parts=[Part("", blocks)],

@@ -1,16 +1,14 @@
-"""The command that made a result, its options and versions."""
+"""The command that made a result, its options, and what it was made on and with."""
 
 from __future__ import annotations
 
-import json
-import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from ssfe.lab.config import GROUPS, TrainOptions
 from ssfe.lab.report.page import About
-from ssfe.lab.run.options import FREE
+from ssfe.lab.run.typed import written
 
 
 def about(command: str, options: Mapping[str, Any], machine: Mapping[str, Any]) -> About:
@@ -26,21 +24,3 @@ def about(command: str, options: Mapping[str, Any], machine: Mapping[str, Any]) 
     made = [(name, written(value)) for name, value in machine.items() if name != "versions" and value]
     versions = [(name, str(value)) for name, value in machine.get("versions", {}).items()]
     return About("How this was made", command, [*tables, ("Made on", made), ("Versions", versions)])
-
-
-def typed_options(options: Mapping[str, Any], own: Sequence[str] = (), without: Collection[str] = ()) -> list[str]:
-    """The data, the command's ``own`` options, and those of ``options`` that differ from their defaults, as typed."""
-    defaults = TrainOptions().to_flat()
-    chosen = [
-        f"--{name.replace('_', '-')} {shlex.quote(written(value))}"
-        for name, value in options.items()
-        if name in defaults and name not in {*without, *FREE, "data"} and value != defaults[name]
-    ]
-    return [shlex.quote(str(options["data"])), *own, *chosen]
-
-
-def written(value: Any) -> str:
-    """A value as the command takes it."""
-    if value is None or isinstance(value, bool | dict | list):
-        return json.dumps(value)
-    return str(value)

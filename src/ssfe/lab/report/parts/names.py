@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ssfe.lab.methods.transformation import make_transformation
 from ssfe.lab.report.collect import Missing, RunRecord
 
@@ -45,11 +43,6 @@ def meaning(run: RunRecord) -> str:
 def count_of(number: int, noun: str) -> str:
     """``1 seed``, ``1,293 seeds``, ``10 classes``."""
     return f"{number:,} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
-
-
-def short_name(data: str) -> str:
-    """The data's name; of a path its last part."""
-    return Path(data).name if data.startswith("/") else data
 
 
 def together(missing: list[Missing], of: int, noun: str) -> str:
