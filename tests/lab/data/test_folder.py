@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ssfe.lab.config import DataOptions
-from ssfe.lab.data import FileImages, ImageSplit, load_data
+from ssfe.lab.data import ArrayImages, FileImages, ImageSplit, load_data
 from ssfe.lab.data.folder import read_folder
 from ssfe.lab.errors import UserError
 
@@ -61,6 +61,19 @@ def test_small_images_end_up_in_memory_with_their_labels(folder: MakeFolder) -> 
     for split in (splits.train, splits.val, splits.test):
         assert split.in_memory
         assert all(int(image[0, 0, 0]) // 20 == label for image, label in (split[i] for i in range(len(split))))
+
+
+def test_only_what_is_asked_for_is_decoded(folder: MakeFolder) -> None:
+    root, options = folder({"a": 10, "b": 10}), DataOptions()
+    whole = load_data(str(root), options, seed=0)
+    some = load_data(str(root), options, seed=0, held=("test",))
+    assert (some.given, some.image_size, some.channels) == (whole.given, whole.image_size, whole.channels)
+    assert isinstance(some.train, FileImages)
+    assert isinstance(some.val, FileImages)
+    assert isinstance(some.test, ArrayImages)
+    assert isinstance(whole.test, ArrayImages)
+    assert some.test.stack().equal(whole.test.stack())
+    assert some.test.labels.equal(whole.test.labels)
 
 
 def test_small_grey_images_have_one_channel(folder: MakeFolder) -> None:

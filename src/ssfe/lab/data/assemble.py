@@ -14,6 +14,7 @@ Splits are stratified. Validation is drawn with the run's seed; limits apply aft
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import torch
@@ -30,10 +31,18 @@ from ssfe.lab.errors import UserError
 TEST_FRACTION = 0.2
 
 
-def assemble(source: Source, options: DataOptions, *, seed: int, large_size: int = LARGE_SIZE) -> DataSplits:
+def assemble(
+    source: Source,
+    options: DataOptions,
+    *,
+    seed: int,
+    large_size: int = LARGE_SIZE,
+    held: Collection[str] = ("train", "val", "test"),
+) -> DataSplits:
     """Complete the splits of ``source`` by the table above, apply the limits and take small images into memory.
 
-    ``large_size``: side of the input for images of more than 64 pixels, where the options give none.
+    ``large_size``: side of the input for images of more than 64 pixels, where the options give none. ``held``: the
+    splits to take into memory; of the others nothing is decoded.
     Raises UserError for options out of range and for classes too small to split.
     """
     check_options(options)
@@ -52,9 +61,9 @@ def assemble(source: Source, options: DataOptions, *, seed: int, large_size: int
     return DataSplits(
         name=source.name,
         classes=source.classes,
-        train=hold(train, seen),
-        val=hold(val, seen),
-        test=hold(test, seen),
+        train=hold(train, seen) if "train" in held else train,
+        val=hold(val, seen) if "val" in held else val,
+        test=hold(test, seen) if "test" in held else test,
         image_size=options.image_size or seen.input_size(large_size),
         channels=seen.channels,
         flip=source.flip,

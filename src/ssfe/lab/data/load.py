@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,15 +47,23 @@ def data_folder(options: DataOptions) -> Path:
     return Path(chosen).expanduser()
 
 
-def load_data(data: str, options: DataOptions, *, seed: int, large_size: int = LARGE_SIZE) -> DataSplits:
+def load_data(
+    data: str,
+    options: DataOptions,
+    *,
+    seed: int,
+    large_size: int = LARGE_SIZE,
+    held: Collection[str] = ("train", "val", "test"),
+) -> DataSplits:
     """The splits of ``data``: a name of ``names()``, a folder of images per class, or ``hf:NAME_OR_PATH[:CONFIG]``.
 
-    ``large_size``: side of the input for images of more than 64 pixels, where the options give none.
+    ``large_size``: side of the input for images of more than 64 pixels, where the options give none. ``held``: the
+    splits to take into memory where they are small; of the others nothing is decoded.
     Equal arguments give equal splits. The test images do not depend on the seed.
     Raises UserError for unknown names, unusable folders, damaged images and options out of range.
     """
     check_options(options)
-    return assemble(_read(data, options), options, seed=seed, large_size=large_size)
+    return assemble(_read(data, options), options, seed=seed, large_size=large_size, held=held)
 
 
 def load_run_test(data: str, options: DataOptions) -> ImageSplit:

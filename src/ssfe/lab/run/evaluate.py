@@ -87,12 +87,12 @@ def _test_images(
         limit_test=options.loading.limit_test if limit_test is None else limit_test,
     )
     if own == options.data:
-        splits = load_data(own, loading, seed=options.seed)
+        splits = load_data(own, loading, seed=options.seed, held=("test",))
         check_test(folder, splits)
         return TestImages(own, splits.test)
     if not differs("data", options.data, own) and not Path(options.data.removeprefix("hf:")).exists():
         with suppress(UserError):
-            splits = load_data(own, loading, seed=options.seed)
+            splits = load_data(own, loading, seed=options.seed, held=("test",))
             if holds_its_test(folder, splits) and splits.classes == classes:
                 note = "taken for the run's own data, which has moved: its test images are used"
                 return TestImages(own, splits.test, (note,))
