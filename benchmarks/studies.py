@@ -14,6 +14,8 @@ _VIEWS_ALONE = "discard:tap=layer4.0,discard:tap=layer4.0:gradient_scale=0.25"
 _RIVALS = "discard,dropout,plain:gradient_scale=0.25"
 """Views without joint labels, plain dropout of the same features, and the pace alone."""
 VARIANTS = "ssfe:identity,ssfe:transforms=2,ssfe:transforms=8,dropout"
+_SEARCH = "ssfe:scheme=keep_group,ssfe:scheme=drop_fraction,ssfe:distill:inference=distilled,ssfe+sla"
+"""What else the default could have been: other schemes, one head taught by all views, and SLA beside."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,16 @@ _ALL = [
         ],
         fresh={"ssfe": (5,), "ssfe:tap=layer4.0": (3,)},
         controls={"ssfe:tap=layer4.0": _VIEWS_ALONE.split(",")},
+    ),
+    Study(
+        "cifar100-16px-search",
+        "CIFAR-100 at 16 px as above: what else the default could be",
+        "Other schemes of discarding, one head taught by all views, and ssfe on top of SLA at equal epochs. The cells of "
+        "plain, ssfe and sla are those of cifar100-16px, whose settings are the same.",
+        "two CPU cores",
+        [*_HALF_16, "--jobs", "2"],
+        [("plain,ssfe,sla", 3), (_SEARCH, 3)],
+        controls={"ssfe+sla": ["sla"]},
     ),
     Study(
         "cifar100-32px",
