@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from ssfe.cli.parsers import OneLineParser, add_machine_arguments
-from ssfe.cli.tables import evaluation_table, wide_console
+from ssfe.cli.tables import about_uneven_classes, evaluation_table, wide_console
 from ssfe.lab.run.evaluate import evaluate
 from ssfe.lab.run.folder import RunFolder
 
@@ -46,6 +46,8 @@ def run_evaluate(parsed: dict[str, Any]) -> int:
         print(json.dumps(outcome, indent=2))
     else:
         wide_console().print(evaluation_table(outcome))
+        for line in about_uneven_classes(outcome["metrics"]):
+            print(line)
         for note in outcome["notes"]:
             print(f"note: {note}")
     return 0

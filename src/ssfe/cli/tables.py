@@ -75,6 +75,8 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
             _add(table, explained + (" (shipped)" if ours else ""), result["test"][name], bold=ours)
     console.print()
     console.print(table)
+    for line in about_uneven_classes(result["test"]["shipped"]):
+        console.print(line)
     scaled = telling(result)
     if scaled is not None:
         console.print(
@@ -92,6 +94,13 @@ def print_result(console: Console, folder: RunFolder, result: dict[str, Any]) ->
     console.print(f"Shipped: a stock {result['model']}, {shipped_size}", soft_wrap=True)
     console.print(f"  {folder.weights}", soft_wrap=True)
     console.print(f"Next: ssfe predict {quote(str(folder.path))} IMAGE ...", soft_wrap=True)
+
+
+def about_uneven_classes(metrics: dict[str, float]) -> list[str]:
+    """A line about the shipped model where classes are uneven."""
+    if "balanced_accuracy" not in metrics:
+        return []
+    return [f"Classes are uneven: balanced accuracy, their mean, is {metrics['balanced_accuracy']:.1%}"]
 
 
 def reading_names(method: str, options: MethodOptions) -> dict[str, str]:

@@ -39,6 +39,15 @@ def test_other_images_are_all_measured(photo_run: Any, tmp_path: Path) -> None:
     assert 0 <= outcome["metrics"]["top1"] <= 1
 
 
+def test_uneven_classes_are_told_of(photo_run: Any, tmp_path: Path) -> None:
+    more = photographs(tmp_path / "more", 4)
+    for number in (0, 1):
+        next((more / "lime").glob(f"{number}.*")).unlink()
+    typed = ("evaluate", photo_run.folder, more, "--workers", "0")
+    balanced = json.loads(succeed(*typed, "--json").out)["metrics"]["balanced_accuracy"]
+    assert f"Classes are uneven: balanced accuracy, their mean, is {balanced:.1%}\n" in succeed(*typed).out
+
+
 def test_the_folder_moves_and_its_classes_are_matched_by_name(photo_run: Any, tmp_path: Path) -> None:
     moved = shutil.copytree(photo_run.images, tmp_path / "moved")
     (moved / "lime").rename(moved / "aaa")

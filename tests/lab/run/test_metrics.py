@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ssfe.lab.methods import Readings
 from ssfe.lab.run.metrics import CALIBRATION_BINS, classification_metrics, measure
@@ -17,14 +18,19 @@ from ssfe.lab.run.metrics import CALIBRATION_BINS, classification_metrics, measu
 def by_hand(logits: Tensor, labels: Tensor) -> dict[str, float]:
     count, right, top5, nll = len(labels), 0, 0, 0.0
     bins: list[list[tuple[float, bool]]] = [[] for _ in range(CALIBRATION_BINS)]
+    of_class: dict[int, list[bool]] = {}
     for row, label in zip(logits.double().softmax(-1).tolist(), labels.tolist(), strict=True):
         ranked = sorted(range(len(row)), key=row.__getitem__, reverse=True)
         right += ranked[0] == label
+        of_class.setdefault(label, []).append(ranked[0] == label)
         top5 += label in ranked[:5]
         nll -= math.log(row[label])
         bins[min(int(max(row) * CALIBRATION_BINS), CALIBRATION_BINS - 1)].append((max(row), ranked[0] == label))
     gaps = (abs(sum(c for c, _ in b) - sum(r for _, r in b)) / count for b in bins if b)
     metrics = {"top1": right / count, "nll": nll / count, "ece": sum(gaps)}
+    sizes = [len(each) for each in of_class.values()]
+    if max(sizes) >= 2 * min(sizes):
+        metrics["balanced_accuracy"] = sum(sum(each) / len(each) for each in of_class.values()) / len(of_class)
     return metrics | ({"top5": top5 / count} if logits.shape[1] > 5 else {})
 
 
@@ -85,6 +91,19 @@ def test_confident_and_right_is_perfectly_calibrated() -> None:
     images = torch.eye(6)[:, None, None] * 1000
     measured = measure([(images, labels)], lambda x: Readings({"plain": x[:, 0, 0]}), torch.device("cpu")).metrics
     assert measured["plain"] == pytest.approx({"top1": 1, "top5": 1, "nll": 0, "ece": 0}, abs=1e-6)
+
+
+def test_balanced_accuracy_is_told_where_classes_are_uneven() -> None:
+    def balanced(labels: list[int], predicted: list[int]) -> float | None:
+        logits = F.one_hot(torch.tensor(predicted), 4).float()
+        data = [(logits[:2], torch.tensor(labels[:2])), (logits[2:], torch.tensor(labels[2:]))]
+        found = measure(data, lambda batch: Readings({"net": batch}), torch.device("cpu")).metrics["net"]
+        return found.get("balanced_accuracy")
+
+    assert balanced([0, 0, 0, 1], [0, 0, 0, 0]) == 0.5
+    assert balanced([0, 0, 1, 2, 2], [0, 3, 1, 2, 2]) == pytest.approx((0.5 + 1 + 1) / 3), "no image is of class 3"
+    assert balanced([0, 0, 0, 1, 1], [0, 0, 0, 0, 0]) is None
+    assert balanced([0, 1, 2, 3], [0, 1, 2, 2]) is None
 
 
 def test_logits_are_logits_whatever_their_range() -> None:

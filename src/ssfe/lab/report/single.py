@@ -47,6 +47,10 @@ def _numbers(run: RunRecord) -> list[tuple[str, str, str]]:
     shipped = run.shipped
     images = run.result["data"]["images"]["test"]
     numbers = [("top-1", f"{100 * shipped['top1']:.2f}%", f"of {images:,} test images")]
+    if "balanced_accuracy" in shipped:
+        numbers.append(
+            ("balanced", f"{100 * shipped['balanced_accuracy']:.2f}%", "mean over classes, which are uneven")
+        )
     if "top5" in shipped:
         numbers.append(("top-5", f"{100 * shipped['top5']:.2f}%", "right class among five"))
     numbers += [

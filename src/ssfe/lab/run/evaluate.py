@@ -37,7 +37,8 @@ def evaluate(
 
     Returns:
         ``data``, ``images`` (their number), ``notes`` (which images these are, where that is not obvious), ``model``,
-        ``inference`` and ``metrics``: top1, top5, nll, ece.
+        ``inference`` and ``metrics``: top1, top5 (from six classes on), nll, ece, and balanced_accuracy where a
+        class has twice as many images as another.
 
     Raises:
         UserError: if the run has no model, the data cannot be read or has other classes, or the run's own data has

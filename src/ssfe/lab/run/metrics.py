@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -33,10 +34,28 @@ class CalibrationError(MulticlassCalibrationError):
         super().update(probabilities.clamp(max=1 - torch.finfo(probabilities.dtype).eps), labels)
 
 
+class BalancedAccuracy(MulticlassAccuracy):
+    """The mean over the classes that there are of the share of their images that is recognised (recall), as
+    scikit-learn's; NaN where none has half as many images as another: top-1 then says much the same.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes, average="none")
+
+    def compute(self) -> Tensor:
+        recalls, images = super().compute(), self.tp + self.fn
+        there = images > 0
+        even = 2 * images[there].min() > images.max()
+        return torch.where(even, torch.nan, recalls[there].mean())
+
+
 def classification_metrics(num_classes: int) -> MetricCollection:
-    """top-1, top-5 (from six classes on), NLL in nats, and ECE (15 bins, L1; Guo et al., arXiv 1706.04599)."""
+    """top-1, balanced accuracy, top-5 (from six classes on), NLL in nats, and ECE (15 bins, L1; Guo et al., arXiv
+    1706.04599).
+    """
     metrics: dict[str, Metric | MetricCollection] = {
         "top1": MulticlassAccuracy(num_classes, average="micro"),
+        "balanced_accuracy": BalancedAccuracy(num_classes),
         "nll": NegativeLogLikelihood(),
         "ece": CalibrationError(num_classes, n_bins=CALIBRATION_BINS, norm="l1"),
     }
@@ -50,7 +69,8 @@ class Measured:
     """What a pass over the images gives.
 
     Attributes:
-        metrics: of each reading, and of the pretext task under ``"pretext"``.
+        metrics: of each reading, and of the pretext task under ``"pretext"``; balanced accuracy where it tells more
+            than top-1.
         predictions: of the first reading, image by image.
         pretext_confusion: M x M counts of views, row: their transformation, column: the one recognised; None without a
             pretext task.
@@ -88,5 +108,10 @@ def measure(
             if name not in collected:
                 collected[name] = classification_metrics(logits.shape[-1]).to(device)
             collected[name].update(logits.float(), targets)
-    metrics = {name: {key: float(value) for key, value in each.compute().items()} for name, each in collected.items()}
+    metrics = {name: _values(each) for name, each in collected.items()}
     return Measured(metrics, predictions, None if confusion is None else confusion.compute().tolist())
+
+
+def _values(collected: MetricCollection) -> dict[str, float]:
+    found = {name: float(value) for name, value in collected.compute().items()}
+    return {name: value for name, value in found.items() if name != "balanced_accuracy" or not math.isnan(value)}

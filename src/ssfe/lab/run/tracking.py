@@ -21,7 +21,7 @@ from ssfe.lab.run.folder import RunFolder
 
 _SCALARS = {"train_loss": "train/loss", "train_top1": "train/top1", "train_pretext": "train/pretext"}
 _SCALARS |= {"val_top1": "val/top1", "val_nll": "val/nll", "lr": "lr", "images_per_second": "images_per_second"}
-_RESULTS = ("top1", "top5", "nll", "ece")
+_RESULTS = ("top1", "balanced_accuracy", "top5", "nll", "ece")
 
 
 class Tracker:
