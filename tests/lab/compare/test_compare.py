@@ -132,6 +132,15 @@ def test_mistakes(tmp_path: Path, changed: dict[str, Any], message: str) -> None
     assert not list(tmp_path.iterdir())
 
 
+def test_pretrained_networks_of_several_sizes_need_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timm.models._builder.load_pretrained", lambda *args, **options: None)
+    common = TrainOptions(data=str(photographs(tmp_path / "photos", 4)), pretrained=True)
+    told = r"several sizes, those of test_vit on 160 px and those of resnet18 on 224 px: choose one, --image-size"
+    with pytest.raises(UserError, match=told):
+        run(tmp_path / "c", common=common, models=["test_vit", "resnet18"])
+    assert not (tmp_path / "c").exists()
+
+
 def test_options_that_serve_no_method_are_refused(tmp_path: Path) -> None:
     common = replace(COMMON, enhancement=MethodOptions(transforms=7))
     with pytest.raises(UserError, match="transforms=7 has no effect on any of these methods: leave it out"):

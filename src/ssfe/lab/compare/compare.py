@@ -19,10 +19,11 @@ from ssfe.lab.compare.markdown import markdown
 from ssfe.lab.compare.runner import Failure, run_cells
 from ssfe.lab.compare.summary import BASELINE, Row, Run, summarise
 from ssfe.lab.config import MethodOptions, TrainOptions
+from ssfe.lab.data.memory import SMALL_SIDE
 from ssfe.lab.errors import UserError
 from ssfe.lab.files import read_yaml, write_json, write_whole
 from ssfe.lab.methods import make_method, method_options
-from ssfe.lab.models.names import check_name
+from ssfe.lab.models.names import check_name, own_size
 from ssfe.lab.run.experiment import prepare
 from ssfe.lab.run.folder import check_outside
 from ssfe.lab.run.options import FREE, differs
@@ -92,6 +93,8 @@ def compare(
     experiment = prepare(first)
     resolved = replace(experiment.options, method=common.method, enhancement=common.enhancement)
     models = list(models or [str(resolved.model)])
+    if common.loading.image_size is None:
+        _check_sizes(models, resolved)
     start = {"weights_digest": experiment.weights_digest, "images": experiment.splits.given}
     del experiment  # its images and network would take memory as long as the cells run
     _claim(output, resolved, budget, start)
@@ -185,6 +188,16 @@ def _check(entry: Entry, common: TrainOptions) -> None:
         make_method(entry.method, entry.apply(common).enhancement, common.augmentation)
     except ValueError as error:
         raise UserError(f"{entry.label}: {error}") from error
+
+
+def _check_sizes(models: Sequence[str], resolved: TrainOptions) -> None:
+    """Check that all networks' pretrained weights are used to images of one size, where that is the images' size."""
+    if not resolved.pretrained or (resolved.loading.image_size or 0) <= SMALL_SIDE:
+        return
+    sizes = {own_size(model): model for model in models}
+    if len(sizes) > 1:
+        told = " and ".join(f"those of {model} on {size} px" for size, model in list(sizes.items())[:2])
+        raise UserError(f"pretrained weights were trained on images of several sizes, {told}: choose one, --image-size")
 
 
 def _check_idle(entries: Sequence[Entry], common: TrainOptions) -> None:
