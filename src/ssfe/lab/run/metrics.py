@@ -36,14 +36,14 @@ class CalibrationError(MulticlassCalibrationError):
 
 class BalancedAccuracy(MulticlassAccuracy):
     """The mean over the classes that there are of the share of their images that is recognised (recall), as
-    scikit-learn's; NaN where none has half as many images as another: top-1 then says much the same.
+    scikit-learn's; NaN where no class has twice as many images as another: top-1 then says much the same.
     """
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes, average="none")
 
     def compute(self) -> Tensor:
-        recalls, images = super().compute(), self.tp + self.fn
+        recalls, images = super().compute(), torch.as_tensor(self.tp) + torch.as_tensor(self.fn)
         there = images > 0
         even = 2 * images[there].min() > images.max()
         return torch.where(even, torch.nan, recalls[there].mean())
