@@ -178,3 +178,9 @@ def test_class_logits_of_either_mode(logits: Any) -> None:
     assert not ssfe.class_logits(head.train()(x), "marginal").equal(trained)
     with pytest.raises(TypeError, match="not in a list"):
         ssfe.class_logits([trained])  # type: ignore[arg-type]
+
+
+def test_no_wrong_label_is_left_out() -> None:
+    logits, views = torch.randn(1, 1, 5, 4), torch.zeros(1, 1, dtype=torch.long)
+    with pytest.raises(IndexError, match="Target -100 is out of bounds"):
+        joint_cross_entropy(logits, views, torch.tensor([-25]))

@@ -134,10 +134,10 @@ def test_autocast(dtype: torch.dtype) -> None:
     loss, expected = JointLoss()(output, labels), JointLoss()(exact(wide), labels)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, expected, rtol=1e-2, atol=1e-2, check_dtype=False)
-    found = torch.autograd.grad(loss * 1024, [x, joint.weight, joint.bias])  # as a GradScaler does
+    found = torch.autograd.grad(loss * 2**18, [x, joint.weight, joint.bias])  # as a GradScaler does
     for gradient, slow in zip(found, torch.autograd.grad(expected, [wide, exact.weight, exact.bias]), strict=True):
         assert gradient.dtype == torch.float32
-        distance = (gradient / 1024 - slow).norm() / slow.norm()
+        distance = (gradient / 2**18 - slow).norm() / slow.norm()
         assert distance < 2e-2
 
 
@@ -313,6 +313,15 @@ def test_the_pretext_task_is_followed_on_a_few_images() -> None:
     assert not output.sample().logits.requires_grad
 
 
+def test_readings_of_more_images_than_are_read_at_a_time() -> None:
+    output = classifier(distill=True)(torch.randn(40, 37, dtype=torch.float64))
+    whole = output.whole()
+    for reading in ("single", "marginal"):
+        torch.testing.assert_close(output.class_logits(reading), whole.class_logits(reading), **EXACT)  # type: ignore[arg-type]
+    torch.testing.assert_close(output.transform_logits(), whole.transform_logits(), **EXACT)
+    torch.testing.assert_close(output.sample().distilled, whole.sample().distilled)
+
+
 def test_automatic_from_2_to_the_17_on() -> None:
     x = torch.randn(2, 16)
     for classes, views, kind in (
@@ -408,7 +417,7 @@ def test_autocast_changes_no_sum_of_a_head_that_is_kept_out_of_it() -> None:
 
 
 def test_backward_again_and_again() -> None:
-    joint, x, labels = classifier(), torch.randn(7, 37).double(), labels_of("indices")
+    joint, x, labels = classifier(gradient_scale=1.0), torch.randn(7, 37).double(), labels_of("indices")
     loss = JointLoss()(joint(x), labels)
     gradients = []
     for _ in range(3):

@@ -88,6 +88,7 @@ def test_low_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
             torch.tensor([[1.0, 1, 0, 0, 0]] + [[1.0, 0, 0, 0, 0]] * 3),
             r"those of 1 of 4 do not \(one adds up to 2\): .*normalise them",
         ),
+        (torch.tensor([[1.2, 0, 0, 0, 0]] + [[1.0, 0, 0, 0, 0]] * 3), r"1 of 4 do not \(one adds up to 1\.2\)"),
         (torch.zeros(4, 5), r"those of 4 of 4 do not \(one adds up to 0\)"),
         (torch.ones(4, dtype=torch.bool), "not booleans"),
         (F.one_hot(torch.arange(4), 5), r"indices must be of shape \(4,\), not \(4, 5\)"),

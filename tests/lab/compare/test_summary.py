@@ -121,6 +121,18 @@ def test_rows_compare_each_method_with_plain_and_correct_the_p_values() -> None:
     assert "scaled_nll" not in single.metrics
 
 
+def test_intervals_end_where_a_metric_does() -> None:
+    (plain,) = summarise([result("plain", seed, top1) for seed, top1 in enumerate([1.0, 0.99, 0.9])])
+    assert plain.top1.high == 1
+
+
+def test_a_method_with_one_seed_is_not_corrected_for() -> None:
+    difference = summarise(RESULTS[:7])[1].difference
+    assert difference is not None
+    assert difference.p is not None
+    assert difference.p_holm == difference.p
+
+
 def test_runs_older_than_temperature_scaling_have_what_they_have() -> None:
     old = [
         result("plain", 0, 0.5, scaled=False),
