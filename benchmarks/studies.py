@@ -164,7 +164,7 @@ _ALL = [
         "cifar100-16px-search",
         "CIFAR-100 at 16 px as above: what else the default could be",
         "Other schemes of discarding, one head taught by all views, and ssfe on top of SLA at equal epochs. The cells "
-        "of plain, ssfe and sla are those of cifar100-16px, whose settings are the same.",
+        "of plain, ssfe and sla are copies of those of cifar100-16px, whose settings are the same.",
         "two CPU cores",
         [*_HALF_16, "--jobs", "2"],
         [("plain,ssfe,sla", 3), (_SEARCH, 3)],

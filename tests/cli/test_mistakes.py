@@ -68,6 +68,8 @@ from ssfe.lab.training.interrupt import Checkpoints
         ("--scheme drop_fraction --fraction 1", "fraction=1.0"),
         ("--fraction 0.3", "fraction=0.3 has no effect with scheme=drop_group: leave it out"),
         ("--scheme drop_fraction --groups random", "groups=random has no effect with scheme=drop_fraction"),
+        ("--pretrained --model resnet18.nosuch", "has no weights tagged 'nosuch'"),
+        ('--pretrained --model-args {"base":5}', "base=5 is not the name of a network"),
         ("--optimizer adamw --momentum 0.8", "momentum=0.8 has no effect with adamw: leave it out"),
         # Machine
         ("--accelerator gpuu", "gpuu"),

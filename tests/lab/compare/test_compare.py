@@ -22,7 +22,7 @@ from ssfe.lab.compare.cells import plan_cells
 from ssfe.lab.compare.compare import Comparison, _with_earlier, compare
 from ssfe.lab.compare.entries import as_before, read_entries
 from ssfe.lab.compare.runner import ComparisonStopped
-from ssfe.lab.config import DataOptions, EngineOptions, MethodOptions, TrainOptions
+from ssfe.lab.config import DataOptions, EngineOptions, MethodOptions, OptimizerOptions, TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.training.module import Classification
@@ -120,6 +120,10 @@ def test_equal_time_is_never_assumed(tmp_path: Path) -> None:
         ({"methods": ["plain:identity"]}, "has no option 'identity'; its options are gradient_scale"),
         ({"methods": ["ssfe:transforms=many"]}, "ssfe:transforms=many: 'many' will not do for transforms"),
         ({"methods": ["plain", "ssfe:inference=distilled"]}, "ssfe:inference=distilled: .* add distill=true"),
+        (
+            {"methods": ["plain", "ssfe:fraction=0.3"]},
+            "ssfe:fraction=0.3: fraction has no effect with scheme=drop_group",
+        ),
         ({"models": ["a", "a"]}, "models names a more than once"),
         ({"models": ["cifar_resnet20", "resnet81"]}, "no model 'resnet81'"),
         ({"seeds": 0}, "seeds=0"),
@@ -145,6 +149,20 @@ def test_options_that_serve_no_method_are_refused(tmp_path: Path) -> None:
     common = replace(COMMON, enhancement=MethodOptions(transforms=7))
     with pytest.raises(UserError, match="transforms=7 has no effect on any of these methods: leave it out"):
         run(tmp_path, common=common)
+    common = replace(COMMON, enhancement=MethodOptions(fraction=0.3))
+    with pytest.raises(UserError, match=r"fraction=0\.3 has no effect on any of these methods: leave it out"):
+        run(tmp_path, common=common, methods=["plain", "ssfe"])
+    common = replace(COMMON, optimization=OptimizerOptions(optimizer="adamw", momentum=0.5))
+    with pytest.raises(UserError, match=r"momentum=0\.5 has no effect with adamw: leave it out"):
+        run(tmp_path, common=common)
+
+
+@pytest.mark.usefixtures("cells_run_here")
+def test_an_option_may_serve_some_of_the_methods(tmp_path: Path) -> None:
+    common = replace(COMMON, enhancement=MethodOptions(fraction=0.3))
+    found = run(tmp_path / "c", common=common, methods=["ssfe", "ssfe:scheme=drop_fraction"], jobs=1)
+    assert not found.failures
+    assert len({row.method for row in found.rows}) == 2
 
 
 @pytest.mark.usefixtures("cells_run_here")

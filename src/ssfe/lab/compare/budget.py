@@ -27,9 +27,10 @@ def step_ratios(
     """Seconds of a training step of each entry, by its label, as a ratio to plain training; without those entries that
     do not fit the network, of which it says why.
 
-    A step is that of a run, on one batch already in memory: normalisation, forward, loss, training accuracy, backward
-    and optimizer. The methods take turns, and the ratio is the median over the rounds of the ratio within a round, so
-    that a machine whose speed drifts does not favour one.
+    A step is that of a run on one batch already in memory: normalisation, forward, loss, training accuracy, backward
+    and optimizer, but neither augmentation, gradient clipping nor an average of the weights. The methods take turns,
+    and the ratio is the median over the rounds of the ratio within a round, so that a machine whose speed drifts does
+    not favour one.
     """
     steps: dict[str, Callable[[], None]] = {}
     splits = None

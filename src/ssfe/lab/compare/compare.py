@@ -23,10 +23,11 @@ from ssfe.lab.data.memory import SMALL_SIDE
 from ssfe.lab.errors import UserError
 from ssfe.lab.files import read_yaml, write_json, write_whole
 from ssfe.lab.methods import make_method, method_options
-from ssfe.lab.models.names import check_name, own_size
+from ssfe.lab.methods.transformation import idle_with_scheme
+from ssfe.lab.models.names import check_name, check_pretrained, own_size
 from ssfe.lab.run.experiment import prepare
 from ssfe.lab.run.folder import check_outside
-from ssfe.lab.run.options import FREE, differs
+from ssfe.lab.run.options import FREE, check_momentum, differs
 
 Say = Callable[[str], None]
 Ratios = dict[str, dict[str, float]]
@@ -184,8 +185,12 @@ def _with_earlier(cells: Sequence[Cell], output: Path, earlier: Sequence[Run]) -
 
 
 def _check(entry: Entry, common: TrainOptions) -> None:
+    applied = entry.apply(common).enhancement
+    idle = idle_with_scheme(applied)
+    if idle in entry.options:
+        raise UserError(f"{entry.label}: {idle} has no effect with scheme={applied.scheme}: leave it out")
     try:
-        make_method(entry.method, entry.apply(common).enhancement, common.augmentation)
+        make_method(entry.method, applied, common.augmentation)
     except ValueError as error:
         raise UserError(f"{entry.label}: {error}") from error
 
@@ -194,6 +199,8 @@ def _check_sizes(models: Sequence[str], resolved: TrainOptions) -> None:
     """Check that all networks' pretrained weights are used to images of one size, where that is the images' size."""
     if not resolved.pretrained or (resolved.loading.image_size or 0) <= SMALL_SIDE:
         return
+    for model in models:
+        check_pretrained(model)
     sizes = {own_size(model): model for model in models}
     if len(sizes) > 1:
         told = " and ".join(f"those of {model} on {size} px" for size, model in list(sizes.items())[:2])
@@ -201,8 +208,11 @@ def _check_sizes(models: Sequence[str], resolved: TrainOptions) -> None:
 
 
 def _check_idle(entries: Sequence[Entry], common: TrainOptions) -> None:
-    """Check that every option of methods serves some method."""
-    own, useful = vars(common.enhancement), {name for entry in entries for name in method_options(entry.method)}
+    """Check that every option serves some method."""
+    check_momentum(common)
+    own, useful = vars(common.enhancement), set[str]()
+    for entry in entries:
+        useful |= method_options(entry.method) - {idle_with_scheme(entry.apply(common).enhancement)}
     idle = [name for name, value in vars(MethodOptions()).items() if own[name] != value and name not in useful]
     if idle:
         raise UserError(f"{idle[0]}={own[idle[0]]} has no effect on any of these methods: leave it out")

@@ -34,15 +34,14 @@ def make_transformation(options: MethodOptions) -> ssfe.Transformation:
     return _region_discard(options.transforms, options.identity is not False)
 
 
-def channel_discard(options: MethodOptions) -> ssfe.ChannelDiscard:
-    """The masks that the options describe.
+def idle_with_scheme(options: MethodOptions) -> str | None:
+    """The option of masks that this scheme has no use for, if it is not at its default."""
+    name = "groups" if options.scheme == "drop_fraction" else "fraction"
+    return None if getattr(options, name) == getattr(MethodOptions(), name) else name
 
-    Raises:
-        ValueError: for options that contradict each other.
-    """
-    idle = "groups" if options.scheme == "drop_fraction" else "fraction"
-    if getattr(options, idle) != getattr(MethodOptions(), idle):
-        raise ValueError(f"{idle}={getattr(options, idle)} has no effect with scheme={options.scheme}: leave it out")
+
+def channel_discard(options: MethodOptions) -> ssfe.ChannelDiscard:
+    """The masks that the options describe."""
     return ssfe.ChannelDiscard(
         transforms=4 if options.transforms is None else options.transforms,
         scheme=options.scheme,

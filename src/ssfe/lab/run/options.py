@@ -10,6 +10,7 @@ from pathlib import Path
 from ssfe.lab.config import DataOptions, OptimizerOptions, TrainOptions
 from ssfe.lab.data import DataSplits, names
 from ssfe.lab.errors import UserError
+from ssfe.lab.methods.transformation import idle_with_scheme
 from ssfe.lab.models import ModelSpec
 from ssfe.lab.run.tracking import check_logger
 
@@ -53,8 +54,27 @@ def check_options(options: TrainOptions) -> None:
     for name, value, holds, wanted in rules:
         if not holds:
             raise UserError(f"{name}={value} must be {wanted}")
-    if optimization.optimizer != "sgd" and optimization.momentum != OptimizerOptions().momentum:
-        raise UserError(f"momentum={optimization.momentum} has no effect with {optimization.optimizer}: leave it out")
+
+
+def check_idle(options: TrainOptions) -> None:
+    """Check that no option of a new run is without effect beside another. (A run that goes on keeps what it has.)
+
+    Raises:
+        UserError: naming both.
+    """
+    check_momentum(options)
+    enhancement = options.enhancement
+    name = idle_with_scheme(enhancement)
+    if name is not None:
+        value = getattr(enhancement, name)
+        raise UserError(f"{name}={value} has no effect with scheme={enhancement.scheme}: leave it out")
+
+
+def check_momentum(options: TrainOptions) -> None:
+    """Check that momentum is given to SGD alone. UserError if not."""
+    own = options.optimization
+    if own.optimizer != "sgd" and own.momentum != OptimizerOptions().momentum:
+        raise UserError(f"momentum={own.momentum} has no effect with {own.optimizer}: leave it out")
 
 
 def check_loading(batch_size: int | None, workers: int | None) -> None:

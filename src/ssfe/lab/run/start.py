@@ -19,7 +19,7 @@ from ssfe.lab.errors import UserError
 from ssfe.lab.files import write_json
 from ssfe.lab.models import ModelSpec, build_model
 from ssfe.lab.models.create import default_model
-from ssfe.lab.models.names import own_size
+from ssfe.lab.models.names import check_name, own_size
 from ssfe.lab.models.stem_surgery import config
 from ssfe.lab.models.weights import Weights, image_channels, load_weights, read_weights
 from ssfe.lab.run.folder import RunFolder
@@ -53,9 +53,14 @@ class Start:
 
     @property
     def large_size(self) -> int:
-        """Side of the input for images that are not small: the pretrained weights' own, else 224 pixels."""
+        """Side of the input for images that are not small: the pretrained weights' own, else 224 pixels. UserError if
+        there is no such network.
+        """
         model = self.options.model_args.get("base", self.options.model)
-        return own_size(model) if self.options.pretrained and model is not None else LARGE_SIZE
+        if not self.options.pretrained or not isinstance(model, str):
+            return LARGE_SIZE
+        check_name(model)
+        return own_size(model)
 
     def channels(self, splits: DataSplits) -> int:
         """Of the network's images: as the weights want them, else as the data has them."""

@@ -13,6 +13,7 @@ from ssfe.lab.errors import UserError
 from ssfe.lab.run.experiment import Experiment, describe, prepare
 from ssfe.lab.run.finish import finish
 from ssfe.lab.run.folder import RUNS, RunFolder, check_outside, new_run_folder
+from ssfe.lab.run.options import check_idle
 from ssfe.lab.run.rescue import rescued
 from ssfe.lab.run.same import check_checkpoint, check_images, write_images
 from ssfe.lab.run.start import read_start, write_start
@@ -32,6 +33,7 @@ def train(options: TrainOptions, output: Path | None, say: Say) -> tuple[RunFold
         UserError: for mistakes of the user. Interrupted: when stopped by a signal, after a checkpoint.
     """
     check_outside(output or RUNS, options.data)
+    check_idle(options)
     experiment = prepare(options)
     folder = RunFolder(output) if output is not None else new_run_folder(experiment.options)
     folder.create()
