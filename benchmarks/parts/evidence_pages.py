@@ -66,7 +66,7 @@ def overview() -> str:
     lines = [
         overview_cells(study, content, row)
         for study in STUDIES.values()
-        if (content := results(study))
+        if not study.copied and (content := results(study))
         for row in rows(study, content)
         if row.shipped and row.method == DEFAULT
     ]
