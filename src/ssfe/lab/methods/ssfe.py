@@ -71,7 +71,7 @@ class FeatureEnhancement(Method):
 
 def sampled_pretext(output: ssfe.JointLogits | ssfe.LazyJointLogits) -> tuple[Tensor, Tensor]:
     """The pretext task's logits and targets for some images of a training batch: for all it would be a second softmax
-    over the joint labels, which with many classes takes a tenth of a step and more.
+    over the joint labels in every step.
     """
     some = output.sample()
     return some.transform_logits(), some.views
