@@ -33,6 +33,19 @@ def test_every_number_is_traceable_to_a_cell() -> None:
             assert (folder / "metrics.csv").exists(), folder
 
 
+def test_copied_cells_are_those_of_the_other_study() -> None:
+    copies, source = STUDIES["cifar100-16px-search"], STUDIES["cifar100-16px"]
+    assert copies.copied
+    names = [
+        f"small_stem-{method}-seed{seed}"
+        for method, count in (("plain", 10), ("ssfe", 10), ("sla", 3))
+        for seed in range(count)
+    ]
+    for name in names:
+        one, other = (ROOT / study.output / "cells" / name / "result.json" for study in (copies, source))
+        assert one.read_bytes() == other.read_bytes(), name
+
+
 def test_a_row_of_the_readme() -> None:
     study = STUDIES["cifar100-16px"]
     content = study_results.results(study)

@@ -57,9 +57,8 @@ def load_data(
 ) -> DataSplits:
     """The splits of ``data``: a name of ``names()``, a folder of images per class, or ``hf:NAME_OR_PATH[:CONFIG]``.
 
-    ``large_size``: side of the input for images of more than 64 pixels, where the options give none. ``held``: the
-    splits to take into memory where they are small; of the others nothing is decoded.
-    Equal arguments give equal splits. The test images do not depend on the seed.
+    ``large_size`` and ``held`` are those of ``assemble``. Equal arguments give equal splits. The test images do not
+    depend on the seed.
     Raises UserError for unknown names, unusable folders, damaged images and options out of range.
     """
     check_options(options)
