@@ -58,8 +58,10 @@ from ssfe.lab.training.interrupt import Checkpoints
         ("--limit_train 5", "5 images is too few for 10 classes"),
         ("--limit_test 0", "limit_test is 0"),
         ("--val_fraction 1", "val_fraction is 1.0"),
-        ("--mixup -1", "mixup is -1.0"),
-        ("--random_erasing 2", "random_erasing is 2.0"),
+        ("--mixup -1", "mixup=-1.0 must be positive, or 0 for off"),
+        ("--cutmix -1", "cutmix=-1.0 must be positive, or 0 for off"),
+        ("--random_erasing 2", "random_erasing=2.0 must be in [0, 1]"),
+        ("--random_erasing -1", "random_erasing=-1.0 must be in [0, 1]"),
         # Options that contradict each other
         ("--inference distilled", "add distill=true"),
         ("--identity --transforms 2", "use transforms=3 or more"),

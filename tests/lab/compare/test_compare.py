@@ -22,7 +22,7 @@ from ssfe.lab.compare.cells import plan_cells
 from ssfe.lab.compare.compare import Comparison, _with_earlier, compare
 from ssfe.lab.compare.entries import as_before, read_entries
 from ssfe.lab.compare.runner import ComparisonStopped
-from ssfe.lab.config import DataOptions, EngineOptions, MethodOptions, OptimizerOptions, TrainOptions
+from ssfe.lab.config import AugmentOptions, DataOptions, EngineOptions, MethodOptions, OptimizerOptions, TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.training.module import Classification
@@ -117,7 +117,9 @@ def test_equal_time_is_never_assumed(tmp_path: Path) -> None:
             {"methods": ["sla:transforms=2"]},
             "method sla has no option 'transforms'; its options are distill",
         ),
-        ({"methods": ["plain:identity"]}, "has no option 'identity'; its options are gradient_scale"),
+        ({"methods": ["plain:identity"]}, "no option 'identity'; its options are gradient_scale, augment, clip_grad"),
+        ({"methods": ["plain", "plain:lr=-1"]}, r"plain:lr=-1: lr=-1\.0 must be positive"),
+        ({"methods": ["plain", "ssfe:optimizer=adamw"]}, "has no option 'optimizer'"),
         ({"methods": ["ssfe:transforms=many"]}, "ssfe:transforms=many: 'many' will not do for transforms"),
         ({"methods": ["plain", "ssfe:inference=distilled"]}, "ssfe:inference=distilled: .* add distill=true"),
         (
@@ -215,6 +217,35 @@ def test_options_of_one_method_are_left_out_for_the_others(tmp_path: Path) -> No
         MethodOptions(transforms=2, views="sampled", identity=True, distill=True),
     ]
     assert cells[3].folder.path == tmp_path / "cells" / "a-ssfe-transforms-2-views-sampled-identity-seed0"
+
+
+def test_a_method_may_be_trained_in_its_own_way(tmp_path: Path) -> None:
+    common = replace(COMMON, augmentation=AugmentOptions(mixup=0.2))
+    labels = ["plain", "plain:lr=0.3:weight-decay=0.001", "ssfe:mixup=0.0:label_smoothing=0.1:transforms=2"]
+    entries = read_entries(labels)
+    cells = plan_cells(common, ["a"], entries, 1, tmp_path)
+    assert [cell.options.optimization for cell in cells] == [
+        OptimizerOptions(),
+        OptimizerOptions(lr=0.3, weight_decay=0.001),
+        OptimizerOptions(),
+    ]
+    assert [cell.options.augmentation for cell in cells] == [
+        AugmentOptions(mixup=0.2),
+        AugmentOptions(mixup=0.2),
+        AugmentOptions(label_smoothing=0.1),
+    ]
+    assert [cell.options.enhancement.transforms for cell in cells] == [None, None, 2]
+    assert cells[1].name == "a plain:lr=0.3:weight_decay=0.001 seed 0"
+
+
+@pytest.mark.usefixtures("cells_run_here")
+def test_what_the_first_method_has_for_itself_is_not_passed_to_the_others(tmp_path: Path) -> None:
+    found = run(tmp_path / "c", methods=["plain:lr=0.01", "plain"], jobs=1)
+    assert not found.failures
+    rates = {}
+    for cell in json.loads((tmp_path / "c" / "results.json").read_text())["cells"]:
+        rates[cell["label"]] = RunFolder(tmp_path / "c" / cell["folder"]).read_options().optimization.lr
+    assert rates == {"plain": 0.1 * 32 / 128, "plain:lr=0.01": 0.01}
 
 
 def test_sigterm_stops_a_comparison_like_ctrl_c(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ssfe.lab.config import AugmentOptions
 from ssfe.lab.data import Preprocessing, batch_transform, train_transform
-from ssfe.lab.errors import UserError
 
 SMALL = Preprocessing(32, 3, None, "bilinear", (0.5, 0.4, 0.3), (0.25,) * 3)
 GREY = Preprocessing(28, 1, None, "bilinear", (0.2,), (0.25,))
@@ -154,15 +153,3 @@ def test_both_mixes_take_turns() -> None:
         bool(((mixed == 0) | (mixed == 1)).all()) for mixed, _ in (mix(images, torch.tensor([0, 1])) for _ in range(40))
     ]
     assert 5 < sum(binary) < 35
-
-
-@pytest.mark.parametrize("field", ["mixup", "cutmix"])
-def test_a_negative_alpha_is_refused(field: str) -> None:
-    with pytest.raises(UserError, match=f"{field} is -1.0: its alpha must be positive, or 0 for off"):
-        batch_transform(AugmentOptions(**{field: -1.0}), 3)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("probability", [-0.1, 1.1])
-def test_erasing_needs_a_probability(probability: float) -> None:
-    with pytest.raises(UserError, match=f"random_erasing is {probability}: it is a probability, between 0 and 1"):
-        train_transform(SMALL, AugmentOptions(random_erasing=probability), True)

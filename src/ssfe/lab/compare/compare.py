@@ -27,7 +27,7 @@ from ssfe.lab.methods.transformation import idle_with_scheme
 from ssfe.lab.models.names import check_name, check_pretrained, own_size
 from ssfe.lab.run.experiment import prepare
 from ssfe.lab.run.folder import check_outside
-from ssfe.lab.run.options import FREE, check_momentum, differs
+from ssfe.lab.run.options import FREE, check_momentum, check_options, differs
 
 Say = Callable[[str], None]
 Ratios = dict[str, dict[str, float]]
@@ -90,8 +90,9 @@ def compare(
         check_name(model)
     if common.weights is not None and len(models or []) > 1:
         raise UserError(f"the weights {common.weights} are of one network: compare the methods on that one alone")
-    first = replace(entries[0].apply(common), model=models[0] if models else common.model)
-    experiment = prepare(first)
+    # By the first method, but with what all share: the learning rate and the like that it resolves are theirs.
+    first = replace(entries[0].apply(common), augmentation=common.augmentation, optimization=common.optimization)
+    experiment = prepare(replace(first, model=models[0] if models else common.model))
     resolved = replace(experiment.options, method=common.method, enhancement=common.enhancement)
     models = list(models or [str(resolved.model)])
     if common.loading.image_size is None:
@@ -185,13 +186,16 @@ def _with_earlier(cells: Sequence[Cell], output: Path, earlier: Sequence[Run]) -
 
 
 def _check(entry: Entry, common: TrainOptions) -> None:
-    applied = entry.apply(common).enhancement
-    idle = idle_with_scheme(applied)
+    applied = entry.apply(common)
+    idle = idle_with_scheme(applied.enhancement)
     if idle in entry.options:
-        raise UserError(f"{entry.label}: {idle} has no effect with scheme={applied.scheme}: leave it out")
+        raise UserError(f"{entry.label}: {idle} has no effect with scheme={applied.enhancement.scheme}: leave it out")
     try:
-        make_method(entry.method, applied, common.augmentation)
-    except ValueError as error:
+        check_options(applied)
+        if "momentum" in entry.options:
+            check_momentum(applied)
+        make_method(entry.method, applied.enhancement, applied.augmentation)
+    except (UserError, ValueError) as error:
         raise UserError(f"{entry.label}: {error}") from error
 
 

@@ -1,17 +1,20 @@
-"""What ``--methods`` names: methods, each with options of its own where it has any, such as ``ssfe:transforms=8``."""
+"""What ``--methods`` names: methods, each with options of its own, such as ``ssfe:transforms=8``, ``plain:lr=0.2``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from ssfe.lab.config import MethodName, MethodOptions, TrainOptions
+from ssfe.lab.config import AugmentOptions, MethodName, MethodOptions, OptimizerOptions, TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.methods import method_options, used_options
+
+_TRAINING = {item.name for group in (AugmentOptions, OptimizerOptions) for item in fields(group)} - {"optimizer"}
+"""Options of training that a method may have for itself. Not the optimizer: the learning rate of one is no other's."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Entry:
     Attributes:
         label: as it was typed, but ``option`` for ``option=true`` and with underscores; it names the entry in tables.
         method: its name.
-        options: its own, over those of all runs.
+        options: its own, over those of all runs: of the method, of augmentation and of optimization.
     """
 
     label: str
@@ -35,8 +38,17 @@ class Entry:
 
     def apply(self, common: TrainOptions) -> TrainOptions:
         """The options of a run by this entry; options that the method has no use for are at their defaults."""
-        enhancement = replace(used_options(self.method, common.enhancement), **self.options)
-        return replace(common, method=self.method, enhancement=enhancement)
+        used = used_options(self.method, common.enhancement)
+        return replace(
+            common,
+            method=self.method,
+            enhancement=replace(used, **self._own(MethodOptions)),
+            augmentation=replace(common.augmentation, **self._own(AugmentOptions)),
+            optimization=replace(common.optimization, **self._own(OptimizerOptions)),
+        )
+
+    def _own(self, group: type) -> dict[str, Any]:
+        return {item.name: self.options[item.name] for item in fields(group) if item.name in self.options}
 
 
 def read_entries(labels: Sequence[str], common: TrainOptions | None = None) -> list[Entry]:
@@ -78,7 +90,7 @@ def _read(label: str) -> Entry:
     methods = {method: method for method in get_args(MethodName)}
     if name not in methods:
         raise UserError(f"unknown method {name!r}: choose among {', '.join(methods)}")
-    own = sorted(method_options(methods[name]))
+    own = sorted(method_options(methods[name])) + sorted(_TRAINING)
     options, canonical = {}, [name]
     for setting in settings:
         option, _, value = setting.partition("=")
@@ -92,7 +104,8 @@ def _read(label: str) -> Entry:
 
 def _typed(label: str, option: str, value: str) -> Any:
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(MethodOptions)
+    for group in (MethodOptions, AugmentOptions, OptimizerOptions):
+        parser.add_class_arguments(group)
     try:
         return parser.parse_args([f"--{option}={value}"])[option]
     except ArgumentError as error:

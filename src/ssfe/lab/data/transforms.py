@@ -12,7 +12,6 @@ from ssfe.lab.config import AugmentOptions
 from ssfe.lab.data.crops import CropFlip
 from ssfe.lab.data.memory import SMALL_SIDE
 from ssfe.lab.data.preprocessing import Preprocessing, Transform
-from ssfe.lab.errors import UserError
 
 BatchTransform: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -21,10 +20,8 @@ def train_transform(preprocessing: Preprocessing, augment: AugmentOptions, flip:
     """A picklable function from one uint8 image (C, H, W), C in {1, 3}, to a random uint8 view (channels, S, S).
 
     In order: crop, flip (``augment.flip``, or ``flip`` where that is None), policy, erasing. An erased rectangle has
-    the mean colour, which normalisation takes to zero. Raises UserError for a probability out of range.
+    the mean colour, which normalisation takes to zero.
     """
-    if not 0 <= augment.random_erasing <= 1:
-        raise UserError(f"random_erasing is {augment.random_erasing}: it is a probability, between 0 and 1.")
     steps = [preprocessing.to_channels(), *_crop(preprocessing, augment.crop)]
     if flip if augment.flip is None else augment.flip:
         steps.append(v2.RandomHorizontalFlip())
@@ -66,11 +63,8 @@ def batch_transform(augment: AugmentOptions, num_classes: int) -> BatchTransform
     """MixUp (arXiv 1710.09412) and CutMix (arXiv 1905.04899) of a normalised batch, or None if both are off.
 
     The function takes float images (B, C, S, S) and labels (B,) and gives mixed images and class probabilities
-    (B, num_classes), float32. With both on, each batch draws one. Raises UserError for a negative alpha.
+    (B, num_classes), float32. With both on, each batch draws one.
     """
-    for name in ("mixup", "cutmix"):
-        if getattr(augment, name) < 0:
-            raise UserError(f"{name} is {getattr(augment, name)}: its alpha must be positive, or 0 for off.")
     mixes = []
     if augment.mixup > 0:
         mixes.append(v2.MixUp(alpha=augment.mixup, num_classes=num_classes))

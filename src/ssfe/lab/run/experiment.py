@@ -8,14 +8,7 @@ import torch
 from torch import nn
 
 from ssfe.lab.config import TrainOptions
-from ssfe.lab.data import (
-    DataSplits,
-    Preprocessing,
-    batch_transform,
-    load_data,
-    preprocessing_for,
-    train_transform,
-)
+from ssfe.lab.data import DataSplits, Preprocessing, load_data, preprocessing_for
 from ssfe.lab.errors import UserError
 from ssfe.lab.methods import Method, make_method
 from ssfe.lab.models import ModelSpec, choose_model
@@ -95,14 +88,10 @@ def prepare(
         network = method.prepare(network)
     except (ValueError, TypeError) as error:
         raise UserError(f"{options.model or spec.name} with method {options.method}: {error}") from error
-    preprocessing = preprocessing_for(splits, used_to)
-    # Made here for their complaints alone: before there is a run folder.
-    train_transform(preprocessing, options.augmentation, splits.flip)
-    batch_transform(options.augmentation, len(splits.classes))
     return Experiment(
         options=resolve(options, splits, spec),
         splits=splits,
-        preprocessing=preprocessing,
+        preprocessing=preprocessing_for(splits, used_to),
         spec=spec,
         method=method,
         network=network,

@@ -34,7 +34,7 @@ def check_options(options: TrainOptions) -> None:
     check_loading(options.loading.batch_size, options.loading.workers)
     check_logger(options.engine.logger)
     optimization = options.optimization
-    scale = options.enhancement.gradient_scale
+    augmentation, scale = options.augmentation, options.enhancement.gradient_scale
     rules = [
         ("epochs", options.epochs, options.epochs >= 1, "at least 1"),
         ("lr", optimization.lr, optimization.lr is None or optimization.lr > 0, "positive"),
@@ -44,12 +44,10 @@ def check_options(options: TrainOptions) -> None:
         ("clip_grad", optimization.clip_grad, optimization.clip_grad is None or optimization.clip_grad > 0, "positive"),
         ("gradient_scale", scale, scale > 0, "positive"),
         ("ema", optimization.ema, 0 <= optimization.ema < 1, "in [0, 1)"),
-        (
-            "label_smoothing",
-            options.augmentation.label_smoothing,
-            0 <= options.augmentation.label_smoothing < 1,
-            "in [0, 1)",
-        ),
+        ("label_smoothing", augmentation.label_smoothing, 0 <= augmentation.label_smoothing < 1, "in [0, 1)"),
+        ("random_erasing", augmentation.random_erasing, 0 <= augmentation.random_erasing <= 1, "in [0, 1]"),
+        ("mixup", augmentation.mixup, augmentation.mixup >= 0, "positive, or 0 for off"),
+        ("cutmix", augmentation.cutmix, augmentation.cutmix >= 0, "positive, or 0 for off"),
     ]
     for name, value, holds, wanted in rules:
         if not holds:
