@@ -19,6 +19,8 @@ _DISTILLED = "ssfe:distill:inference=distilled"
 _FASTER = "plain:lr=0.1"
 """Plain training at twice its rate, for the loss of a distilled head is a second one on the same features: is it their
 larger gradient that helps?"""
+_TAUGHT = "discard:distill"
+"""A plain head taught by the same views with ordinary labels: do the joint labels matter?"""
 
 
 @dataclass(frozen=True)
@@ -174,18 +176,18 @@ _ALL = [
         "of plain, ssfe and sla are copies of those of cifar100-16px, whose settings are the same.",
         "two CPU cores",
         [*_HALF_16, "--jobs", "2"],
-        # Ten seeds of the distilled head were declared when its first two were a point and a half ahead, those of plain
-        # training at twice the rate when four had been run.
+        # Ten seeds of the distilled head were declared when its first two were a point and a half ahead, its controls
+        # when four and eight had been run.
         [
             ("plain,ssfe", 10),
             ("sla", 3),
             ("ssfe:scheme=keep_group,ssfe:scheme=drop_fraction", 3),
             (_DISTILLED, 10),
-            (_FASTER, 10),
+            (f"{_FASTER},{_TAUGHT}", 10),
             ("ssfe+sla", 3),
         ],
         fresh={_DISTILLED: (2,)},
-        controls={_DISTILLED: [_FASTER], "ssfe+sla": ["sla"]},
+        controls={_DISTILLED: [_FASTER, _TAUGHT], "ssfe+sla": ["sla"]},
         copied=True,
     ),
     Study(

@@ -28,6 +28,11 @@ def test_an_option_that_the_method_ignores_is_an_error(name: MethodName, option:
     assert make_method(name, used_options(name, options), AugmentOptions()).summary
 
 
+def test_views_of_a_deeper_tap_teach_no_head_without_joint_labels() -> None:
+    with pytest.raises(ValueError, match="distill of discard is for channels of the classifier's input"):
+        make_method("discard", MethodOptions(distill=True, tap="layer2"), AugmentOptions())
+
+
 def described(**options: Any) -> FeatureEnhancement:
     method = make_method("ssfe", MethodOptions(**options), AugmentOptions(), (1, 8, 8))
     assert isinstance(method, FeatureEnhancement)

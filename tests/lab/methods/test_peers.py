@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ssfe import ChannelDiscard
 from ssfe.lab.config import AugmentOptions, MethodName, MethodOptions
 from ssfe.lab.methods import Method, make_method
+from ssfe.lab.methods.distilled_discard import TaughtClassifier
 from ssfe.lab.methods.view_heads import ViewHeads
 
 CLASSES, CHANNELS = 5, 13
@@ -63,7 +64,10 @@ def ce(logits: Tensor, label: int) -> Tensor:
     return -logits.log_softmax(-1)[label]
 
 
-@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in NAMES), ("plain", {"gradient_scale": 0.25})])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, {}) for name in NAMES), ("plain", {"gradient_scale": 0.25}), ("discard", {"distill": True})],
+)
 def test_starts_with_the_stock_predictions_and_deploys_the_stock_network(
     name: MethodName, options: dict[str, Any], images: Tensor
 ) -> None:
@@ -80,10 +84,10 @@ def test_starts_with_the_stock_predictions_and_deploys_the_stock_network(
     torch.testing.assert_close(method.readings(network, images).classes[method.shipped], predicted)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_deployed_shares_nothing_with_what_was_trained(name: MethodName) -> None:
+@pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in NAMES), ("discard", {"distill": True})])
+def test_what_is_deployed_shares_nothing_with_what_was_trained(name: MethodName, options: dict[str, Any]) -> None:
     """Or moving it to the CPU, as saving does, would tear the trained network apart on a GPU."""
-    method, network, _ = prepared(name)
+    method, network, _ = prepared(name, **options)
     state = network.state_dict(keep_vars=True)  # held: masks are copies in it, whose memory would be given away
     kept = {tensor.data_ptr() for tensor in state.values() if tensor.numel()}
     assert not any(tensor.data_ptr() in kept for tensor in method.deploy(network).state_dict().values())
@@ -113,6 +117,39 @@ def test_discard_is_cross_entropy_on_every_view(images: Tensor) -> None:
     expected = sum(ce(slow[b, j], int(LABELS[b])) for b in range(3) for j in range(4)) / 12
     torch.testing.assert_close(method.loss(network.train()(images), LABELS), expected)
     torch.testing.assert_close(method.predict(network.eval(), images), slow.mean(1))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_discard_with_a_head_that_its_views_teach(smoothing: float, images: Tensor) -> None:
+    stock = Net().double()
+    method = make_method("discard", MethodOptions(distill=True), AugmentOptions(label_smoothing=smoothing))
+    network = perturbed(method.prepare(stock))
+    slow = view_logits(network, images)
+    taught = next(module for module in network.modules() if isinstance(module, TaughtClassifier))
+    head, teacher = taught.stock(network.features(images)), slow.mean(1)  # type: ignore[operator]
+    target = (1 - smoothing) * F.one_hot(LABELS, CLASSES) + smoothing / CLASSES
+    views = -(target[:, None] * slow.log_softmax(-1)).sum(-1).mean()
+    hard = -(target * head.log_softmax(-1)).sum(-1).mean()
+    divergence = (teacher.softmax(-1) * (teacher.log_softmax(-1) - head.log_softmax(-1))).sum(-1).mean()
+    output = network.train()(images)
+    torch.testing.assert_close(method.loss(output, LABELS), views + divergence + hard)
+    torch.testing.assert_close(method.training_readings(output).classes["distilled"], head)
+    readings = method.readings(network.eval(), images).classes
+    torch.testing.assert_close(readings["aggregated"], teacher)
+    torch.testing.assert_close(readings["distilled"], head)
+
+
+def test_the_views_learn_nothing_from_the_head_that_they_teach(images: Tensor) -> None:
+    method, network, _ = prepared("discard", distill=True)
+    perturbed(network).train()
+    heads = next(module for module in network.modules() if isinstance(module, ViewHeads))
+    method.loss(network(images), LABELS).backward()
+    expected = copy.deepcopy(network).train()
+    alone = next(module for module in expected.modules() if isinstance(module, ViewHeads))
+    alone.zero_grad()
+    logits = alone(expected.features(images))  # type: ignore[operator]
+    F.cross_entropy(logits, LABELS.repeat(4)).backward()
+    torch.testing.assert_close(heads.heads.weight.grad, alone.heads.weight.grad)
 
 
 def test_multitask_adds_a_pretext_head(images: Tensor) -> None:

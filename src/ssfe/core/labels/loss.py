@@ -118,10 +118,8 @@ class JointLoss(nn.Module):
         return loss
 
     def _distillation(self, output: JointLogits | LazyJointLogits, labels: Tensor) -> Tensor:
-        head = at_least_float32(output.class_logits("distilled"))
-        teacher = at_least_float32(output.class_logits("aggregated").detach())
-        divergence = F.kl_div(head.log_softmax(-1), teacher.log_softmax(-1), reduction="batchmean", log_target=True)
-        return divergence + self._class_loss(head, labels)
+        head = output.class_logits("distilled")
+        return distillation(head, output.class_logits("aggregated")) + self._class_loss(head, labels)
 
     def _class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         logits = at_least_float32(logits)
@@ -136,6 +134,12 @@ class JointLoss(nn.Module):
         result: Any = super().__call__(output, labels)
         assert isinstance(result, Tensor)
         return result
+
+
+def distillation(head: Tensor, teacher: Tensor) -> Tensor:
+    """``KL(softmax(teacher).detach() || softmax(head))`` of logits (B, N), averaged over images."""
+    student, fixed = (at_least_float32(logits).log_softmax(-1) for logits in (head, teacher.detach()))
+    return F.kl_div(student, fixed, reduction="batchmean", log_target=True)
 
 
 def _check_class_logits(output: Tensor, labels: Tensor) -> tuple[int, int]:

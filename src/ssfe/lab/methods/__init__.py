@@ -6,6 +6,7 @@ from ssfe.lab.config import AugmentOptions, MethodName, MethodOptions
 from ssfe.lab.methods.ablations import Discard, MultiTask
 from ssfe.lab.methods.base import Method, Readings
 from ssfe.lab.methods.discard_at_tap import DiscardAtTap
+from ssfe.lab.methods.distilled_discard import DistilledDiscard
 from ssfe.lab.methods.dropout import FeatureDropout
 from ssfe.lab.methods.plain import Plain
 from ssfe.lab.methods.sla import EnhancedLabelAugmentation, LabelAugmentation
@@ -15,6 +16,7 @@ from ssfe.lab.methods.transformation import channel_discard
 __all__ = [
     "Discard",
     "DiscardAtTap",
+    "DistilledDiscard",
     "EnhancedLabelAugmentation",
     "FeatureDropout",
     "FeatureEnhancement",
@@ -33,7 +35,7 @@ _MASKS = {"transforms", "scheme", "groups", "fraction", "identity"}
 _USED: dict[MethodName, set[str]] = {
     "plain": {"gradient_scale"},
     "ssfe": _MASKS | {"views", "inference", "distill", "tap", "transformation", "gradient_scale"},
-    "discard": _MASKS | {"tap", "transformation", "gradient_scale"},
+    "discard": _MASKS | {"tap", "transformation", "distill", "gradient_scale"},
     "multitask": _MASKS | {"gradient_scale"},
     "dropout": _MASKS,
     "sla": {"distill", "gradient_scale"},
@@ -79,6 +81,10 @@ def make_method(
     if name == "dropout":
         return FeatureDropout(channel_discard(options), smoothing)
     if name == "discard" and (options.tap is not None or options.transformation != "channels"):
+        if options.distill:
+            raise ValueError("distill of discard is for channels of the classifier's input: leave it out")
         return DiscardAtTap(options, smoothing, image_shape)
-    ablation = Discard if name == "discard" else MultiTask
+    if name == "multitask":
+        return MultiTask(channel_discard(options), smoothing, options.gradient_scale)
+    ablation = DistilledDiscard if options.distill else Discard
     return ablation(channel_discard(options), smoothing, options.gradient_scale)
