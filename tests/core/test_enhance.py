@@ -311,6 +311,30 @@ def hooked() -> nn.Module:
     return model
 
 
+def hooked_before() -> nn.Module:
+    model = TinyNet()
+    model.fc.register_forward_pre_hook(lambda module, args: args)
+    return model
+
+
+def hooked_backward() -> nn.Module:
+    model = TinyNet()
+    model.fc.register_full_backward_hook(lambda module, given, gave: None)
+    return model
+
+
+def hooked_before_backward() -> nn.Module:
+    model = TinyNet()
+    model.fc.register_full_backward_pre_hook(lambda module, given: None)
+    return model
+
+
+def with_a_buffer() -> nn.Module:
+    model = TinyNet()
+    model.fc.register_buffer("mask", torch.ones(13))
+    return model
+
+
 def stepping_in_backward() -> nn.Module:
     model = TinyNet()
     model.fc.weight.register_post_accumulate_grad_hook(lambda parameter: None)
@@ -355,7 +379,8 @@ def tied() -> nn.Module:
         ),
         (lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), {}, ValueError, "no Linear and no 1x1 Conv2d at all"),
         (TinyNet, {"classifier": "head"}, ValueError, "TinyNet has no module 'head'.*for example 'fc'"),
-        (TinyNet, {"classifier": ""}, ValueError, "TinyNet has no module ''"),
+        (TinyNet, {"classifier": ""}, ValueError, "classifier='' names no layer of TinyNet"),
+        (TinyNet, {"classifier": ("",)}, ValueError, "TinyNet has no module ''"),
         (TinyNet, {"classifier": "stem"}, ValueError, "classifier='stem' of TinyNet is Sequential without a Linear"),
         (
             lambda: nn.Linear(16, 5),
@@ -380,6 +405,11 @@ def tied() -> nn.Module:
         (lambda: with_classifier(Scaled(13, 5)), {}, TypeError, "Scaled has more than weight and bias: scale"),
         (lambda: with_classifier(nn.Linear(13, 1)), {}, ValueError, "num_classes=1"),
         (hooked, {}, TypeError, "classifier Linear has hooks, which the layer in its place would not call"),
+        (hooked_before, {}, TypeError, "classifier Linear has hooks"),
+        (hooked_backward, {}, TypeError, "classifier Linear has hooks"),
+        (hooked_before_backward, {}, TypeError, "classifier Linear has hooks"),
+        (with_a_buffer, {}, TypeError, "Linear has more than weight and bias: mask"),
+        (TinyNet, {"classifier": ()}, ValueError, r"classifier=\(\) names no layer of TinyNet; .*for example 'fc'"),
         (stepping_in_backward, {}, TypeError, "classifier's weight has hooks, .* enhance first, then put them on"),
         (masked_gradient, {}, TypeError, "classifier's bias has hooks"),
         (tied, {}, TypeError, "classifier shares parameters with 'prototypes': .* parameters of its own"),
@@ -679,3 +709,24 @@ def test_a_tap_keeps_its_own_copy_of_a_checkpoint() -> None:
     model.load_state_dict(state)
     state["fc.tap._extra_state"].fill_(True)
     assert not model.fc.tap.state.all()
+
+
+def test_a_classifier_that_is_not_finite_is_still_linear() -> None:
+    model = TinyNet()
+    with torch.no_grad():
+        model.fc.weight[0, 0] = torch.nan
+    assert joint_classifier(enhance(model)).weight.isnan().any()
+
+
+def test_activations_that_a_network_keeps_are_no_hindrance_to_folding() -> None:
+    class Remembering(TinyNet):
+        def forward(self, x: Tensor) -> Tensor:
+            features = self.forward_features(x)
+            self.seen = {"last": [features], "pairs": [(features, features)]}
+            return self.fc(features)
+
+    model, x = enhance(Remembering()), images()
+    model(x)
+    stock = fold(model)
+    assert stock.seen["last"][0].equal(model.seen["last"][0])
+    torch.testing.assert_close(stock.eval()(x), model.eval()(x))

@@ -205,3 +205,10 @@ def test_a_strategy_that_flattens_parameters_is_no_false_alarm() -> None:
     early = torch.optim.SGD(module.model.stem.parameters(), 0.1)  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="lacks the joint classifier's"):
         Enhance().on_fit_start(SimpleNamespace(optimizers=[early]), module)  # type: ignore[arg-type]
+
+
+def test_an_example_is_no_option_of_the_network(tmp_path: Path, loader: DataLoader[Any]) -> None:
+    module = Classifier()
+    callback = Enhance(tap="stem", example=images())
+    trainer(tmp_path, 1, callback).fit(module, loader, loader)
+    trainer(tmp_path, 1, callback).test(module, loader, verbose=False)

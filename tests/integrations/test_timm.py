@@ -48,6 +48,7 @@ def test_steps_of_train_py() -> None:
         "output": (4, 5),
         "pretext_accuracy": (),
     }
+    assert not result["output"].requires_grad, "whatever collects it would keep the graph"
     evaluator = task.create_evaluator()
     network.eval()
     evaluator.update(network(x), labels)

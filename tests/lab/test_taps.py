@@ -38,13 +38,28 @@ def test_cost_by_hand() -> None:
     assert rows["second"].relative_flops == pytest.approx((stem + second + 9 * head) / plain)
     default = rows[None].relative_flops
     assert default is not None
-    assert 1 < default <= (plain + 8 * head) / plain
+    assert default == pytest.approx((plain + 2 * head) / plain)
     assert rows["first"].fits == ("channels", "regions", "turns")
     assert rows["first"].folds == ("single", "distilled")
     assert rows[None].folds == ("aggregated", "single", "distilled")
     torch.testing.assert_close(network.state_dict(), before)
     assert network.training
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_a_classifier_that_is_applied_at_every_place_costs_more_at_every_place() -> None:
+    class Dense(TwoConvolutions):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Conv2d(8, 4, 1, bias=False)  # type: ignore[assignment]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(self.second(self.first(x))).mean((2, 3))
+
+    (default,) = (row for row in list_taps(Dense(), torch.zeros(1, 3, 6, 6), transforms=3) if row.tap is None)
+    head = 36 * 3 * 2 * 8 * 4
+    plain = 2 * 2 * 9 * 3 * 8 * 36 + 3 * flops_by_hand(8, 6) + head
+    assert default.relative_flops == pytest.approx((plain + 2 * head) / plain)
 
 
 def test_tokens_and_channels_last() -> None:

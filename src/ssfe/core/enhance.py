@@ -81,9 +81,10 @@ def enhance(
             ``last_linear`` or ``logits``, else the last layer; of several layers the last Linear or 1x1 Conv2d.
         views: train on ``"all"`` M views of each image, or on one ``"sampled"`` at random.
         inference: the reading of evaluation mode, and of :func:`fold`: ``"aggregated"``, ``"single"``, ``"distilled"``.
-            Default: ``"aggregated"``, which costs one pass at the classifier's input; at a deeper tap, where it costs M
-            and does not fold, ``"single"`` if there is an identity view.
-        distill: add SLA's distilled head (arXiv 1910.05872, section 3): a plain classifier taught by the aggregate.
+            Default: ``"distilled"`` with ``distill``; else ``"aggregated"``, which costs one pass at the classifier's
+            input; at a deeper tap, where it costs M and does not fold, ``"single"`` if there is an identity view.
+        distill: add SLA's distilled head (arXiv 1910.05872, eq. 5): a plain classifier taught by the aggregate, to be
+            shipped in the place of the joint one.
         example: images (B, C, H, W) that the network takes, of which only the shape matters, to try a deeper tap on.
             Default: of the size in the network's own configuration, else 224, 64 or 32 pixels.
         logits: ``"whole"``, or ``"chunked"`` for large label spaces: the network returns
@@ -116,11 +117,11 @@ def enhance(
     options: dict[str, Any] = {"views": views, "distill": distill, "logits": logits, "gradient_scale": gradient_scale}
     if tap is not None:
         transform = transform or ChannelDiscard(identity=True)
-        inference = inference or ("single" if transform.identity else "aggregated")
+        inference = inference or ("distilled" if distill else "single" if transform.identity else "aggregated")
         attach_tap(model, _only(model, stocks), tap, transform, example, inference=inference, **options)
         watch_optimizers(stocks[0][1], joint_classifier(model))
         return model
-    options["inference"] = inference or "aggregated"
+    options["inference"] = inference
     layers = [stock for _, stock in stocks]
     joints = [EmbeddedClassifier.from_classifier(stock, transform, **options) for stock in layers]  # type: ignore[arg-type]
     if len({joint.num_classes for joint in joints}) > 1:

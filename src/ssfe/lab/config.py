@@ -104,10 +104,10 @@ class MethodOptions:
     views: Views = "all"
     """Train on all M views of an image in each step, or on one drawn at random."""
     inference: Inference | None = None
-    """The reading that is folded into the shipped model. Default: aggregated; single at a deeper tap and for
-    regions, where aggregated does not fold."""
+    """The reading that is folded into the shipped model. Default: distilled with --distill, else aggregated; single at
+    a deeper tap and for regions, where aggregated does not fold."""
     distill: bool = False
-    """Also train a plain head, distilled from the aggregated prediction (inference distilled needs it)."""
+    """Also train a plain head, distilled from the aggregated prediction, and ship it."""
     gradient_scale: float = 1.0
     """Factor on the gradients of the classifier's rows. Under sgd, M makes joint rows learn as fast as a plain
     classifier, and 1/M makes a plain classifier learn as slowly as joint rows."""

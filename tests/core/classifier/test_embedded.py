@@ -426,3 +426,15 @@ def test_what_fails_after_the_classifier_is_told_why() -> None:
     with pytest.raises(RuntimeError) as caught:
         model.train()(torch.zeros(2, 7, 8, 8))
     assert not hasattr(caught.value, "__notes__"), "this failed before the classifier"
+
+
+def test_a_weight_used_without_its_layer_in_evaluation_alone_is_seen_after_a_step_too() -> None:
+    class InEvaluation(TinyNet):
+        def forward(self, x: Tensor) -> Tensor:
+            features = self.forward_features(x)
+            return self.fc(features) if self.training else features @ self.fc.weight.T + self.fc.bias
+
+    model = enhance(InEvaluation())
+    model(images())
+    with pytest.raises(RuntimeError, match="InEvaluation returned joint logits without calling its classifier"):
+        model.eval()(images())

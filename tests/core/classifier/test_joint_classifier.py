@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
-from ssfe import ChannelDiscard, JointClassifier, JointLogits, JointLoss, joint_cross_entropy
+from ssfe import ChannelDiscard, JointClassifier, JointLogits, JointLoss, RegionDiscard, joint_cross_entropy
 from ssfe.core.classifier.embedded import EmbeddedClassifier
 from tests.reference import classifier as reference
 
@@ -367,6 +367,17 @@ def test_learns() -> None:
 def test_impossible_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         JointClassifier(**{"in_features": 16, "num_classes": 5, **arguments})
+
+
+def test_transformations_of_maps_need_the_network() -> None:
+    with pytest.raises(TypeError, match=r"takes a ChannelDiscard, not RegionDiscard: .* ssfe\.enhance\(model, tr"):
+        JointClassifier(16, 5, RegionDiscard())  # type: ignore[arg-type]
+
+
+def test_a_distilled_head_is_there_to_be_shipped() -> None:
+    assert make(16).inference == "aggregated"
+    assert make(16, distill=True).inference == "distilled"
+    assert make(16, distill=True, inference="single").inference == "single"
 
 
 @pytest.mark.parametrize("inference", ["mean", "distilled"])

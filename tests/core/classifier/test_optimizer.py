@@ -75,6 +75,19 @@ def test_a_step_of_an_optimizer_built_before_is_refused(tap: str | None) -> None
     assert not torch.equal(model.fc.weight, weights["fc.weight"])
 
 
+def test_a_gradient_of_plain_steps_before_is_nobody_elses() -> None:
+    """Loops that zero gradients in place, or the network's alone, would keep it for ever."""
+    model, x, labels = TinyNet(), torch.randn(4, 3, 8, 8), torch.arange(4)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    torch.nn.functional.cross_entropy(model(x), labels).backward()
+    optimizer.step()
+    enhance(model)
+    model.zero_grad()
+    JointLoss()(model(x), labels).backward()
+    with pytest.raises(ValueError, match=r"\(SGD\) lacks the joint classifier's weight"):
+        optimizer.step()
+
+
 def test_optimizers_of_other_networks_and_of_parts_are_left_alone() -> None:
     model, other = enhance(TinyNet()), TinyNet()
     JointLoss()(model(torch.randn(4, 3, 8, 8)), torch.arange(4)).backward()

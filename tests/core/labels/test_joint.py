@@ -184,3 +184,9 @@ def test_no_wrong_label_is_left_out() -> None:
     logits, views = torch.randn(1, 1, 5, 4), torch.zeros(1, 1, dtype=torch.long)
     with pytest.raises(IndexError, match="Target -100 is out of bounds"):
         joint_cross_entropy(logits, views, torch.tensor([-25]))
+
+
+def test_targets_of_small_integers_do_not_wrap_around() -> None:
+    labels = torch.tensor([70, 3], dtype=torch.uint8)
+    views = torch.arange(4).expand(2, -1)
+    assert joint_targets(labels, views, 100, 4).tolist() == [[280, 281, 282, 283], [12, 13, 14, 15]]

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from ssfe import JointLogits, JointLoss, enhance
+from ssfe.core.labels.loss import distillation
 from tests.reference import joint as reference
 from tests.reference.networks import TinyNet, images
 
@@ -181,3 +182,13 @@ def test_a_wrong_dtype_of_labels_is_said_to_be_the_cause() -> None:
 def test_labels_of_any_integer_dtype(dtype: torch.dtype) -> None:
     output, labels = enhance(TinyNet())(images(4)), torch.tensor([0, 4, 2, 1])
     assert torch.equal(JointLoss()(output, labels.to(dtype)), JointLoss()(output, labels))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_distillation_in_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
+    head, teacher = (torch.randn(64, 100).to(dtype) for _ in range(2))
+    expected = distillation(head.float(), teacher.float())
+    torch.testing.assert_close(distillation(head, teacher), expected, rtol=1e-6, atol=0)
+    teacher = torch.randn(8, 5, requires_grad=True)
+    distillation(torch.randn(8, 5, requires_grad=True), teacher).backward()
+    assert teacher.grad is None

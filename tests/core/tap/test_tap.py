@@ -153,6 +153,14 @@ def test_the_distilled_head_sees_undisturbed_features(views: Any, identity: bool
     torch.testing.assert_close(output.distilled, model(x))
 
 
+def test_the_aggregate_takes_no_more_passes_than_views() -> None:
+    model = enhanced(settled(DeepNet()), "layer1", ChannelDiscard(identity=False), distill=True, inference="aggregated")
+    seen: list[Tensor] = []
+    joint_classifier(model).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    model.eval()(images(dtype=torch.float64))
+    assert [len(rows) for rows in seen] == [16]
+
+
 class Outputs(NamedTuple):
     logits: Any
     features: Tensor

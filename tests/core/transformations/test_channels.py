@@ -106,7 +106,18 @@ def test_seeds_differ() -> None:
         assert len(masks) == 8
 
 
-@pytest.mark.parametrize("kind", [list, tuple, torch.tensor, lambda m: torch.tensor(m).int(), lambda m: map(tuple, m)])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        list,
+        tuple,
+        torch.tensor,
+        lambda m: torch.tensor(m).int(),
+        lambda m: map(tuple, m),
+        np.array,
+        lambda m: [np.array(row) for row in m],
+    ],
+)
 def test_own_masks(kind: Any) -> None:
     given_masks = [[True, True, True], [True, False, True], [False, True, False]]
     discard = ChannelDiscard(masks=kind(given_masks))

@@ -17,13 +17,14 @@ from command import photographs
 from torch import nn
 
 from ssfe.lab.alone import alone
-from ssfe.lab.compare.budget import equal_time_epochs, step_ratios
+from ssfe.lab.compare.budget import _step, equal_time_epochs, step_ratios
 from ssfe.lab.compare.cells import plan_cells
 from ssfe.lab.compare.compare import Comparison, _with_earlier, compare
 from ssfe.lab.compare.entries import as_before, read_entries
 from ssfe.lab.compare.runner import ComparisonStopped
 from ssfe.lab.config import AugmentOptions, DataOptions, EngineOptions, MethodOptions, OptimizerOptions, TrainOptions
 from ssfe.lab.errors import UserError
+from ssfe.lab.run.experiment import prepare
 from ssfe.lab.run.folder import RunFolder
 from ssfe.lab.training.module import Classification
 
@@ -213,10 +214,17 @@ def test_options_of_one_method_are_left_out_for_the_others(tmp_path: Path) -> No
     assert [cell.options.enhancement for cell in cells] == [
         MethodOptions(),
         common.enhancement,
-        MethodOptions(transforms=8),
+        MethodOptions(transforms=8, distill=True),
         MethodOptions(transforms=2, views="sampled", identity=True, distill=True),
     ]
     assert cells[3].folder.path == tmp_path / "cells" / "a-ssfe-transforms-2-views-sampled-identity-seed0"
+
+
+def test_every_cell_trains_its_model_with_its_seed(tmp_path: Path) -> None:
+    cells = plan_cells(replace(COMMON, seed=7), ["a", "b"], read_entries(["plain"]), 2, tmp_path)
+    own = [("a", 7), ("b", 7), ("a", 8), ("b", 8)]
+    assert [(cell.model, cell.seed) for cell in cells] == own
+    assert [(cell.options.model, cell.options.seed) for cell in cells] == own
 
 
 def test_a_method_may_be_trained_in_its_own_way(tmp_path: Path) -> None:
@@ -334,19 +342,31 @@ def test_a_method_whose_step_takes_too_much_memory_costs_the_others_nothing(monk
     assert said == ["timing  cifar_resnet20 sla failed: out of memory; lower batch_size for all"]
 
 
-def test_what_is_timed_is_a_step_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_timed_trains_the_network() -> None:
+    experiment = prepare(replace(COMMON, method="plain", model="cifar_resnet20"))
+    before = {name: parameter.clone() for name, parameter in experiment.network.named_parameters()}
+    _step(experiment)()
+    assert not any(parameter.equal(before[name]) for name, parameter in experiment.network.named_parameters())
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", None)])
+def test_what_is_timed_is_a_step_of_the_run(
+    monkeypatch: pytest.MonkeyPatch, precision: Any, dtype: torch.dtype | None
+) -> None:
     taken: list[str] = []
     step = Classification.training_step
 
     def recorded(self: Classification, batch: Any, batch_idx: int) -> torch.Tensor:
         taken.append(type(self.method).__name__)
+        assert (torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None) == dtype
         assert batch[0].dtype == torch.uint8
         assert self.network.training
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(Classification, "training_step", recorded)
     monkeypatch.setattr("ssfe.lab.compare.budget._ROUNDS", 2)
-    step_ratios(COMMON, "cifar_resnet20", read_entries(["ssfe"]), print)
+    common = replace(COMMON, engine=EngineOptions(accelerator="cpu", precision=precision))
+    step_ratios(common, "cifar_resnet20", read_entries(["ssfe"]), print)
     assert taken == ["Plain", "FeatureEnhancement", *["Plain", "FeatureEnhancement"] * 4]
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from ssfe.cli.compare import comparison_tables, epochs_of
 from ssfe.lab.compare.compare import Comparison
 from ssfe.lab.compare.markdown import CALIBRATION_HEADER, HEADER, markdown, table_cells
+from ssfe.lab.compare.pairs import method_pairs
 from ssfe.lab.compare.statistics import paired_difference
 from ssfe.lab.compare.summary import summarise
 
@@ -216,3 +217,12 @@ def test_the_terminal_table_shows_every_figure_in_eighty_columns() -> None:
 def test_equal_time_in_whole_epochs_is_told() -> None:
     rows = summarise(RESULTS, {"net": {"plain": 1.0, "ssfe": 1.25}})
     assert epochs_of(rows) == "epochs: plain 5 (1.00 of plain's time), ssfe 5 (1.25 of plain's time)"
+
+
+def test_methods_are_paired_model_by_model() -> None:
+    shares = {("a", "ssfe"): 0.5, ("a", "sla"): 0.6, ("b", "ssfe"): 0.9, ("b", "sla"): 0.2}
+    runs = [
+        {"model": model, "label": label, "seed": 0, "test": {"shipped": {"top1": share}}}
+        for (model, label), share in shares.items()
+    ]
+    assert method_pairs(runs, "a")["sla", "ssfe"].estimate.mean == pytest.approx(0.1)

@@ -64,7 +64,9 @@ def test_cross_entropy_on_every_view(options: Any, transformation: Transformatio
 
     slow = torch.stack([stock.after(view(transformation, stock.stem(images), j)) for j in range(method.views)], 1)
     terms = [F.cross_entropy(slow[:, j], LABELS, label_smoothing=smoothing) for j in range(method.views)]
-    loss = method.loss(network.train()(images), LABELS)
+    output = network.train()(images)
+    torch.testing.assert_close(method.training_readings(output).classes["single"], slow.mean(1))
+    loss = method.loss(output, LABELS)
     torch.testing.assert_close(loss, sum(terms) / method.views)
     loss.backward()
     (sum(terms) / method.views).backward()

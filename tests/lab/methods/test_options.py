@@ -43,6 +43,15 @@ def described(**options: Any) -> FeatureEnhancement:
     ("options", "transformation", "shipped"),
     [
         ({}, ChannelDiscard(), "aggregated"),
+        ({"groups": "interleaved"}, ChannelDiscard(groups="interleaved"), "aggregated"),
+        (
+            {"scheme": "drop_fraction", "fraction": 0.3},
+            ChannelDiscard(scheme="drop_fraction", fraction=0.3),
+            "aggregated",
+        ),
+        ({"distill": True}, ChannelDiscard(), "distilled"),
+        ({"distill": True, "inference": "single"}, ChannelDiscard(), "single"),
+        ({"distill": True, "tap": "layer2"}, ChannelDiscard(identity=True), "distilled"),
         ({"tap": "layer2"}, ChannelDiscard(identity=True), "single"),
         (
             {"tap": "layer2", "transforms": 6, "scheme": "keep_group"},
@@ -94,7 +103,7 @@ def test_transformations_by_option(options: Any, transformation: Transformation,
         ),
         (
             {"tap": "layer2", "identity": False},
-            "without an identity view does not fold .*: use identity=true, or inference=",
+            "without an identity view does not fold .*: use identity=true, or a distilled head",
         ),
     ],
 )

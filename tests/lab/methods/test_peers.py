@@ -288,3 +288,18 @@ def test_label_smoothing_is_over_the_classes_alone(name: MethodName, soft: bool,
         torch.manual_seed(1)  # of dropout
         losses.append(each.loss(network(images), targets))
     torch.testing.assert_close(losses[0], 0.7 * losses[1] + 0.3 * losses[2], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ssfe", "ssfe+sla"])
+def test_a_step_has_the_views_that_were_asked_for(name: MethodName, images: Tensor) -> None:
+    for views, count in (("all", 4), ("sampled", 1)):
+        _, network, _ = prepared(name, views=views)
+        assert network.train()(images).logits.shape[1] == count
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "dropout"])
+def test_training_accuracy_is_of_the_shipped_reading(name: MethodName, images: Tensor) -> None:
+    method, network, _ = prepared(name)
+    perturbed(network).train()
+    read = method.training_readings(network(images)).classes[method.shipped]
+    torch.testing.assert_close(read, method.predict(network.eval(), images))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from ssfe.lab.data import load_data
+from ssfe.lab.run.folder import RunFolder
+from ssfe.lab.run.model_file import load_shipped
 from ssfe.lab.run.temperature import _some, fit_temperature, temperature_scaled
 
 CPU = torch.device("cpu")
@@ -65,3 +69,13 @@ def test_the_images_that_are_kept_are_of_all_classes(monkeypatch: pytest.MonkeyP
     found = temperature_scaled(lambda logits: logits, batches, batches, CPU)
     assert found["temperature"] == pytest.approx(fit_temperature(logits, labels), rel=0.08)
     assert fit_temperature(logits[:2000], labels[:2000]) == 1
+
+
+def test_the_temperature_is_that_of_the_validation_images(finished: Path) -> None:
+    folder = RunFolder(finished)
+    (network, card), options = load_shipped(folder), folder.read_options()
+    val = load_data(options.data, options.loading, seed=options.seed).val
+    images = torch.stack([image for image, _ in val])
+    with torch.no_grad():
+        expected = fit_temperature(network(card.preprocessing.normalize(images)), val.labels)
+    assert folder.read_result()["temperature_scaled"]["temperature"] == pytest.approx(expected, rel=1e-3)

@@ -73,7 +73,7 @@ def test_the_result_tells_everything(finished: Path) -> None:
         assert set(result[part]["pretext"]) == METRICS - {"top5"}
         for metrics in result[part].values():
             assert all(0 <= value <= 1 for name, value in metrics.items() if name != "nll")
-    assert result["test"]["shipped"] == pytest.approx(result["test"]["aggregated"], abs=1e-5)
+    assert result["test"]["shipped"] == pytest.approx(result["test"]["distilled"], abs=1e-5)
     assert result["data"] == {
         "name": "digits",
         "classes": 10,
@@ -82,7 +82,7 @@ def test_the_result_tells_everything(finished: Path) -> None:
         "channels": 1,
     }
     assert (result["seed"], result["epochs"], result["method"]) == (0, 2, "ssfe")
-    assert result["shipped_inference"] == "aggregated"
+    assert result["shipped_inference"] == "distilled"
     assert result["parameters"]["shipped"] == result["parameters"]["stock"] < result["parameters"]["training"]
     throughput = result["throughput"]
     assert (throughput["images_per_step"], throughput["views_per_image"]) == (64, 4)

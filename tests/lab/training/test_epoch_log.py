@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from command import SMALL, succeed
 
-from ssfe.lab.training.epoch_log import COLUMNS, describe_epoch, read_metrics
+from ssfe.lab.training.epoch_log import COLUMNS, EpochLog, describe_epoch, read_metrics
+from ssfe.lab.training.loader import TrainLoader
 
 ROW: dict[str, Any] = {
     "epoch": 3,
@@ -53,3 +55,22 @@ def test_rows_say_what_was_trained(tmp_path: Path) -> None:
         for row in rows:
             rate = 192 / float(row["seconds"])
             assert abs(float(row["images_per_second"]) - rate) < 1e-6 * rate
+
+
+def test_a_row_tells_training_from_validation() -> None:
+    def tally(*means: float) -> Any:
+        return SimpleNamespace(means=lambda: means)
+
+    loader: Any = object.__new__(TrainLoader)
+    loader.batches = SimpleNamespace(batch_size=8)
+    rate = SimpleNamespace(param_groups=[{"lr": 0.1}])
+    trainer: Any = SimpleNamespace(current_epoch=0, global_step=2, optimizers=[rate], train_dataloader=loader)
+    module: Any = SimpleNamespace(
+        training_tally=tally(1.0, 0.2, 0.3),
+        validation_tally=tally(4.0, 0.5, 0.0),
+        steps_per_epoch=2,
+        method=SimpleNamespace(pretext=True),
+    )
+    row = EpochLog(Path("unused"), print, print)._row(trainer, module)
+    names = ("train_loss", "train_top1", "train_pretext", "val_nll", "val_top1")
+    assert [row[name] for name in names] == [1.0, 0.2, 0.3, 4.0, 0.5]

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssfe.lab.config import AugmentOptions, DataOptions, EngineOptions, TrainOptions
-from ssfe.lab.data import ArrayImages, DataSplits
+from ssfe.lab.config import AugmentOptions, DataOptions, EngineOptions, OptimizerOptions, TrainOptions
+from ssfe.lab.data import ArrayImages, DataSplits, Preprocessing
 from ssfe.lab.run.experiment import prepare
-from ssfe.lab.training.fit import fit
+from ssfe.lab.training.fit import _trainer, fit
 from ssfe.lab.training.images import training_images
 from ssfe.lab.training.loader import EpochBatches, TrainLoader
 
@@ -64,3 +64,21 @@ def test_every_epoch_has_its_own_order_and_augmentation(tmp_path: Path, policy: 
     assert len(seen) == len(expected) == 4 * EPOCHS
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(seen, expected, strict=True))
     assert not torch.equal(torch.cat(seen[:4]), torch.cat(seen[4:8]))
+
+
+@pytest.mark.parametrize("policy", ["none", "trivialaugment"])
+def test_order_and_augmentation_follow_from_the_seed_each_by_itself(policy: Any) -> None:
+    preprocessing = Preprocessing(8, 3, None, "bilinear", (0.5,) * 3, (0.2,) * 3)
+    seen = []
+    for seed in (0, 1):
+        augment = AugmentOptions(augment=policy)
+        images = training_images(noise().train, preprocessing, augment, True, seed, torch.device("cpu"))
+        loader = TrainLoader(images, EpochBatches(32, 32, 0), workers=0, pin_memory=False)
+        seen.append(images.finish(next(iter(loader)))[0])
+    assert not torch.equal(*seen)
+    assert list(EpochBatches(22, 5, 0)) != list(EpochBatches(22, 5, 1))
+
+
+def test_gradients_are_clipped(tmp_path: Path) -> None:
+    options = TrainOptions(optimization=OptimizerOptions(clip_grad=0.5))
+    assert _trainer(options, "fp32", [], tmp_path, False).gradient_clip_val == 0.5

@@ -38,6 +38,7 @@ def test_adamw() -> None:
     optimizer = make_optimizer(network(), OptimizerOptions(optimizer="adamw", lr=0.3, weight_decay=0.1))
     assert isinstance(optimizer, torch.optim.AdamW)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
+    assert [group["lr"] for group in optimizer.param_groups] == [0.3, 0.3]
 
 
 def rates(warmup: int, total: int) -> list[float]:

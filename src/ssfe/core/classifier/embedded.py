@@ -113,7 +113,8 @@ class EmbeddedClassifier(JointClassifier):
         return super().train(mode)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(views * B [+ B], N*M, ...) in training mode, the stock layer's output in evaluation mode.
+        """In training mode (views * B [+ B], ..., N*M), or (views * B [+ B], N*M, ...) of a convolution, or for chunked
+        logits the input as it came; in evaluation mode the stock layer's output.
 
         Raises:
             RuntimeError: in training mode outside the network's own forward, where nothing would pack the views; if

@@ -43,9 +43,10 @@ class JointClassifier(nn.Module):
         bias: whether the layer has a bias.
         conv: be a 1x1 convolution over channels in dimension 1, else a linear layer over the last dimension.
         views: train on ``"all"`` M views of each image or on one, ``"sampled"`` uniformly: an unbiased estimate of the
-            same loss.
+            same joint loss. (A distilled head is then taught by that one view.)
         inference: the reading that evaluation mode and :meth:`fold` give: ``"aggregated"``, ``"single"`` or
-            ``"distilled"`` (SLA, arXiv 1910.05872, section 3).
+            ``"distilled"`` (SLA's self-distillation, arXiv 1910.05872, eq. 5). Default: distilled where there is such a
+            head, else aggregated.
         distill: add a plain N-way head, to be taught by the aggregated prediction.
         logits: what training mode returns: the ``"whole"`` :class:`~ssfe.JointLogits`, or ``"chunked"``
             :class:`~ssfe.LazyJointLogits` for a loss that never holds them all; ``"auto"`` is chunked where an
@@ -64,6 +65,7 @@ class JointClassifier(nn.Module):
         distilled: the plain head, or None.
 
     Raises:
+        TypeError: for another transformation than :class:`~ssfe.ChannelDiscard`.
         ValueError: for masks that cannot be (see :class:`~ssfe.ChannelDiscard`), fewer than two classes, an
             unknown option, a ``gradient_scale`` that is not positive, or ``inference="distilled"`` without ``distill``.
     """
@@ -77,7 +79,7 @@ class JointClassifier(nn.Module):
         bias: bool = True,
         conv: bool = False,
         views: Views = "all",
-        inference: Inference = "aggregated",
+        inference: Inference | None = None,
         distill: bool = False,
         logits: Logits = "auto",
         gradient_scale: float = 1.0,
@@ -105,7 +107,7 @@ class JointClassifier(nn.Module):
         joint = nn.Linear(in_features, num_classes * self.transforms, bias, device=device, dtype=dtype)
         self.weight, self.bias = joint.weight, joint.bias
         self.distilled = nn.Linear(in_features, num_classes, bias, device=device, dtype=dtype) if distill else None
-        self.inference = inference
+        self.inference = inference or ("distilled" if distill else "aggregated")
 
     @classmethod
     def from_classifier(
@@ -247,6 +249,11 @@ class JointClassifier(nn.Module):
 
     def _make_views(self, transform: Any, device: torch.device) -> int:
         """Set up what makes the views, and say how many there are."""
+        if not isinstance(transform, ChannelDiscard | None):
+            raise TypeError(
+                f"a joint classifier by itself takes a ChannelDiscard, not {type(transform).__name__}: other "
+                "transformations need the network, ssfe.enhance(model, transform)"
+            )
         masks = (transform or ChannelDiscard()).keep_masks(self.in_features)
         self.channel_masks = ChannelMasks(masks, device)
         return len(masks)
@@ -299,6 +306,10 @@ class JointClassifier(nn.Module):
         renew_weight(head)
         return head.weight, head.bias
 
+    def _distills(self) -> bool:
+        """Whether the distilled head's logits come with those of the views: to aggregate a tap's views does without."""
+        return self.training and self.distilled is not None
+
     def _own_views(self, batch: int, sampled: Tensor | None) -> Tensor:
         """The transformation of each view, (B, V)."""
         if sampled is not None:
@@ -320,7 +331,7 @@ class JointClassifier(nn.Module):
         """
         features = x.movedim(1, -1) if self.conv else x
         stacked, undisturbed = self._view_products(features, sampled)
-        if self.distilled is not None:
+        if self.distilled is not None and self._distills():
             padding = self.num_classes * (self.transforms - 1)
             stacked = torch.cat([stacked, F.pad(self.distilled(undisturbed), (0, padding))])
         return stacked.movedim(-1, 1) if self.conv else stacked
@@ -336,9 +347,9 @@ class JointClassifier(nn.Module):
     def _unstack(self, stacked: Tensor, sampled: Tensor | None) -> JointLogits:
         """The inverse of :meth:`_stacked_views`, from (views * B [+ B], N*M)."""
         views = self.transforms if sampled is None else 1
-        batch = stacked.shape[0] // (views + (self.distilled is not None))
+        batch = stacked.shape[0] // (views + self._distills())
         joint, distilled = stacked, None
-        if self.distilled is not None:  # else no slice, whose gradient would be a copy
+        if self._distills():  # else no slice, whose gradient would be a copy
             joint, distilled = stacked[: views * batch], stacked[views * batch :, : self.num_classes]
         joint = joint.view(views, batch, self.num_classes, self.transforms).transpose(0, 1)
         return JointLogits(joint, self._own_views(batch, sampled), distilled)

@@ -65,9 +65,11 @@ def watch_optimizers(stock: nn.Module, joint: JointClassifier) -> None:
     """From now on a step of an optimizer that holds a parameter of ``stock``, which ``joint`` has replaced, and none of
     the joint classifier's, is an error: its gradients would be lost without a sign.
 
-    It costs nothing where nobody holds the replaced parameters any more.
+    It costs nothing where nobody holds the replaced parameters any more. What gradient they have is of steps before:
+    left there, it would look like somebody else's, who goes on training them.
     """
     for parameter in stock.parameters():
+        parameter.grad = None
         key = id(parameter)
         forget = weakref.ref(parameter, lambda _, key=key: _replaced.pop(key, None))  # type: ignore[misc]
         _replaced[key] = forget, weakref.ref(joint)

@@ -103,7 +103,7 @@ def joint_targets(labels: Tensor, views: Tensor, num_classes: int, transforms: i
     """Joint labels of V views of each image.
 
     Args:
-        labels: class indices (B,) int64, or class probabilities (B, N) floating point.
+        labels: class indices (B,) of any integer dtype, or class probabilities (B, N) floating point.
         views: (B, V) int64, the transformation of each view.
         num_classes: N.
         transforms: M.
@@ -113,7 +113,7 @@ def joint_targets(labels: Tensor, views: Tensor, num_classes: int, transforms: i
         (B, V, N*M): class i's probability stands at ``i * M + j``, zero elsewhere.
     """
     if not labels.is_floating_point():
-        return labels[:, None] * transforms + views
+        return labels.long()[:, None] * transforms + views
     own_transform = F.one_hot(views, transforms).to(labels.dtype)
     return torch.einsum("bn,bvm->bvnm", labels, own_transform).flatten(2)
 
@@ -139,22 +139,18 @@ def joint_cross_entropy(logits: Tensor, views: Tensor, labels: Tensor, *, label_
         # View by view, as the joint classifier has them: nothing is copied.
         targets = torch.add(views.T, labels, alpha=logits.shape[3]).flatten()
         return F.cross_entropy(logits.transpose(0, 1).flatten(2).flatten(0, 1), targets, ignore_index=_NO_LABEL)
-    own = _own_transform(logits, views)
+    classes = logits.shape[2]
+    probabilities = (labels if labels.is_floating_point() else F.one_hot(labels, classes)).to(logits.dtype)
+    if label_smoothing:
+        probabilities = (1 - label_smoothing) * probabilities + label_smoothing / classes
     log_normaliser = logits.flatten(2).logsumexp(-1)
-    if labels.is_floating_point():
-        probabilities = labels.to(own.dtype)
-        if label_smoothing:
-            probabilities = (1 - label_smoothing) * probabilities + label_smoothing / labels.shape[-1]
-        # No einsum: autocast would compute it in half precision.
-        true = (own * probabilities[:, None]).sum(-1)
-        return (log_normaliser * probabilities.sum(-1, keepdim=True) - true).mean()
-    true = own.gather(-1, labels[:, None, None].expand(-1, own.shape[1], 1)).squeeze(-1)
-    true = (1 - label_smoothing) * true + label_smoothing * own.mean(-1)
-    return (log_normaliser - true).mean()
+    # No einsum: autocast would compute it in half precision.
+    true = (_own_transform(logits, views) * probabilities[:, None]).sum(-1)
+    return (log_normaliser * probabilities.sum(-1, keepdim=True) - true).mean()
 
 
 def single(logits: Tensor, views: Tensor) -> Tensor:
-    """Single inference (SLA, section 3.2): ``w_{i,0} . z_0``, from the first view alone.
+    """SLA's single inference: ``w_{i,0} . z_0``, from the first view alone.
 
     The first view is the identity view if there is one. (B, V, N, M), (B, V) -> (B, N).
     """

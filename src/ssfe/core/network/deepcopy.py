@@ -8,13 +8,14 @@ from types import FunctionType
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 
 def detached(network: nn.Module) -> dict[int, Tensor]:
     """A memo for ``copy.deepcopy``: tensors that a forward pass left in modules (caches, the old ``spectral_norm``'s
     weight) are parts of a graph, which torch refuses to copy; their values are not.
     """
-    held = (value for module in network.modules() for value in _values(vars(module)))
+    held = (value for module in network.modules() for value in tree_leaves(vars(module)))
     return {id(value): value.detach().clone() for value in held if isinstance(value, Tensor) and not value.is_leaf}
 
 
@@ -42,14 +43,3 @@ def _closed_over(function: Any) -> Iterator[Any]:
     for cell in cells or ():
         with suppress(ValueError):  # of an empty one
             yield cell.cell_contents
-
-
-def _values(attributes: dict[str, Any]) -> Iterator[Any]:
-    """Attributes of a module, and what those that are containers hold."""
-    for value in attributes.values():
-        if isinstance(value, dict):
-            yield from value.values()
-        elif isinstance(value, list | tuple):
-            yield from value
-        else:
-            yield value

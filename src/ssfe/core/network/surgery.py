@@ -35,6 +35,8 @@ def find_classifiers(network: nn.Module, name: str | Sequence[str] | None = None
             was found by its attribute.
     """
     if name is not None:
+        if not name:
+            raise ValueError(f"classifier={name!r} names no layer of {type(network).__name__}; {_candidates(network)}")
         modules = dict(network.named_modules())
         heads = []
         for one in [name] if isinstance(name, str) else name:
@@ -179,7 +181,7 @@ def _is_plain_product(layer: Any) -> bool:
             given = [type(layer).forward(layer.train(training), probe) for training in (True, False)]
     finally:
         layer.train(mode)
-    return all(torch.allclose(output, plain, rtol=1e-2, atol=1e-3) for output in given)
+    return all(torch.allclose(output, plain, rtol=1e-2, atol=1e-3, equal_nan=True) for output in given)
 
 
 def _linears(module: nn.Module) -> list[nn.Module]:

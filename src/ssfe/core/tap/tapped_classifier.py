@@ -128,9 +128,9 @@ class TappedClassifier(EmbeddedClassifier):
         identity = self.tap.transformation.identity
         if self.training:
             given = identity and self.views == "all"
-            return self.views, self.distilled is not None and not given
+            return self.views, self._distills() and not given
         if self.inference == "aggregated":
-            return "all", self.distilled is not None and not identity
+            return "all", False
         return ("off" if identity or self.inference == "distilled" else "first"), False
 
     def _rows(self, inference: Inference) -> tuple[Tensor, Tensor | None]:
@@ -140,7 +140,7 @@ class TappedClassifier(EmbeddedClassifier):
         return self.weight[:: self.transforms], None if self.bias is None else self.bias[:: self.transforms]
 
     def _view_products(self, features: Tensor, sampled: Tensor | None) -> tuple[Tensor, Tensor]:
-        if self.distilled is None:
+        if not self._distills():
             return F.linear(features, *self._trained_rows()), features
         views = self.transforms if sampled is None else 1
         given = self.tap.transformation.identity and sampled is None

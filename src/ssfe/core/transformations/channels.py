@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, SupportsIndex, get_args
+from typing import Any, ClassVar, Literal, SupportsIndex, get_args
 
 import torch
 from torch import Tensor
@@ -205,14 +205,18 @@ def check_masks(masks: Tensor) -> None:
 
 
 def _as_rows(masks: Tensor | Iterable[Sequence[bool]]) -> MaskRows:
-    given = masks.tolist() if isinstance(masks, Tensor) else list(masks)
-    two_deep = isinstance(given, list) and all(isinstance(row, Sequence | Tensor) for row in given)
-    if not two_deep or len({len(row) for row in given}) != 1:
+    given = _listed(masks)
+    rows = [_listed(row) for row in given] if isinstance(given, Iterable) else []
+    if not all(isinstance(row, Sequence) for row in rows) or len({len(row) for row in rows}) != 1:
         raise ValueError("masks must be M rows of C booleans, all of the same length")
-    rows = [list(row) for row in given]
     if not all(value in (0, 1) for row in rows for value in row):
         raise ValueError("masks must hold booleans (true where the channel is kept)")
     return tuple(tuple(bool(value) for value in row) for row in rows)
+
+
+def _listed(values: Any) -> Any:
+    """A tensor or an array as a list, anything else as it is."""
+    return values.tolist() if hasattr(values, "tolist") else values
 
 
 def _shuffled(items: Iterable[int], rng: random.Random) -> list[int]:

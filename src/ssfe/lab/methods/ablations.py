@@ -1,4 +1,4 @@
-"""The ablations that tell why feature enhancement works: the same views without its pretext task, or with two heads."""
+"""Ablations, to tell which part of feature enhancement does what: its views without the pretext task, or two heads."""
 
 from __future__ import annotations
 

@@ -59,16 +59,17 @@ def shipped_inference(options: MethodOptions, transformation: ssfe.Transformatio
     """
     if options.inference == "distilled" and not options.distill:
         raise ValueError("inference=distilled needs the distilled head: add distill=true")
+    if options.distill and options.inference in ("distilled", None):
+        return "distilled"
     if options.tap is None and options.transformation == "channels":
         return options.inference or "aggregated"
-    if options.inference == "distilled" or (options.inference in ("single", None) and transformation.identity):
+    if options.inference in ("single", None) and transformation.identity:
         return options.inference or "single"
     asked = f"inference={options.inference}" if options.inference else "a network without an identity view"
     where = "the last map" if options.tap is None else f"tap={options.tap}"
     possible = "inference=single (it has an identity view)" if transformation.identity else "identity=true"
     raise ValueError(
-        f"{asked} does not fold into a stock network at {where}: use {possible}, or inference=distilled with "
-        "distill=true"
+        f"{asked} does not fold into a stock network at {where}: use {possible}, or a distilled head, distill=true"
     )
 
 

@@ -13,6 +13,8 @@ from ssfe.lab.report.charts.svg import dot, drawing, path
 from ssfe.lab.report.collect import Floats
 
 _HEIGHT, _LEFT, _TOP, _POINTS = 236.0, 42.0, 22.0, 120
+_LEAST_PERCENT = 0.5
+"""Room above and below a curve in percent: a flat one is not to look like a change."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ def lines(curves: Sequence[Curve], title: str, description: str, unit: str = "")
     bottom = _HEIGHT - 38
     first, last = (float(f([f(curve.epochs) for curve in curves])) for f in (min, max))
     x = Scale(first, last if last > first else first + 1, _LEFT, WIDTH - 8)
-    y = Scale(*widened(min(float(c.low.min()) for c in curves), max(float(c.high.max()) for c in curves)), bottom, _TOP)
+    low, high = min(float(c.low.min()) for c in curves), max(float(c.high.max()) for c in curves)
+    y = Scale(*widened(low, high, least=_LEAST_PERCENT if unit == "%" else 1e-3), bottom, _TOP)
     drawn = [*x_axis(x, _TOP, bottom, "epoch", min(6, max(1, int(last - first)))), *y_axis(y, _LEFT, WIDTH - 8, title)]
     for curve in curves:
         places = [x(epoch) for epoch in curve.epochs]

@@ -33,8 +33,8 @@ def calibration(runs: Mapping[str, Sequence[RunRecord]], styles: Mapping[str, st
         title="Calibration",
         panels=panels,
         caption="Bars: accuracy of the test predictions in each of 15 bins of confidence; dashes: their mean "
-        "confidence. A bar below its dash is overconfident. Grey, below: how many predictions fall in the bin; "
-        "faint bars have less than one in a hundred.",
+        "confidence. A bar below its dash is overconfident, above it underconfident. Grey, below: how many predictions "
+        "fall in the bin; faint bars have less than one in a hundred.",
         size="small",
         absent=together(missing, len(every), "run"),
         third=third,
