@@ -77,8 +77,8 @@ def _readings(run: RunRecord) -> Table:
         name = f"{shipped}, T = {scaled['temperature']:.2f}"
         rows.insert(1, TableRow((name, *_metrics({**run.shipped, **scaled}))))
         notes.append(
-            "T: logits divided by it (temperature scaling, fitted on the validation images; where these are few, it may not "
-            "help)."
+            "T: logits divided by it (temperature scaling, fitted on the validation images; where these are few, it may "
+            "not help)."
         )
     if "pretext" in run.result["test"]:
         notes.append("Pretext task: which transformation is it?")
