@@ -76,10 +76,7 @@ def _readings(run: RunRecord) -> Table:
     if scaled is not None:
         name = f"{shipped}, T = {scaled['temperature']:.2f}"
         rows.insert(1, TableRow((name, *_metrics({**run.shipped, **scaled}))))
-        notes.append(
-            "T: logits divided by it (temperature scaling, fitted on the validation images; where these are few, it may "
-            "not help)."
-        )
+        notes.append("T: logits divided by it (temperature scaling, fitted on validation images: few may mislead it).")
     if "pretext" in run.result["test"]:
         notes.append("Pretext task: which transformation is it?")
     header = ("prediction", "top-1 %", "top-5 %", "NLL", "ECE")
