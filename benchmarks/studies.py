@@ -14,7 +14,7 @@ _VIEWS_ALONE = "discard:tap=layer4.0,discard:tap=layer4.0:gradient_scale=0.25"
 _RIVALS = "discard,dropout,plain:gradient_scale=0.25"
 """Views without joint labels, plain dropout of the same features, and the pace alone."""
 VARIANTS = "ssfe:identity,ssfe:transforms=2,ssfe:transforms=8,dropout"
-_DISTILLED = "ssfe:distill:inference=distilled"
+DISTILLED = "ssfe:distill:inference=distilled"
 """One plain head beside the joint classifier, taught by the aggregate of all views, and shipped."""
 _FASTER = "plain:lr=0.1"
 """Plain training at twice its rate, for the loss of a distilled head is a second one on the same features: is it their
@@ -107,7 +107,7 @@ _ALL = [
         [*_QUARTER_16, "--epochs", "100", "--precision", "bf16", "--jobs", "2"],
         # The distilled head was declared, to be run on seeds 5 to 9 first, as the rivals were, when eight of its ten
         # seeds in cifar100-16px-search were a point and a half ahead.
-        [("plain,ssfe", 10), (_RIVALS, 10), (_DISTILLED, 10), ("ssfe:tap=layer4.0", 5)],
+        [("plain,ssfe", 10), (_RIVALS, 10), (DISTILLED, 10), ("ssfe:tap=layer4.0", 5)],
         fresh={"ssfe": (5, 2)},
         controls={"ssfe": _RIVALS.split(",")},
     ),
@@ -182,12 +182,12 @@ _ALL = [
             ("plain,ssfe", 10),
             ("sla", 3),
             ("ssfe:scheme=keep_group,ssfe:scheme=drop_fraction", 3),
-            (_DISTILLED, 10),
+            (DISTILLED, 10),
             (f"{_FASTER},{_TAUGHT}", 10),
             ("ssfe+sla", 3),
         ],
-        fresh={_DISTILLED: (2,)},
-        controls={_DISTILLED: [_FASTER, _TAUGHT], "ssfe+sla": ["sla"]},
+        fresh={DISTILLED: (2,)},
+        controls={DISTILLED: [_FASTER, _TAUGHT], "ssfe+sla": ["sla"]},
         copied=True,
     ),
     Study(
@@ -222,7 +222,7 @@ _ALL = [
             ("ssfe:transformation=regions", 3),
             ("ssfe:tap=layer3.1", 10),
             # Declared when the distilled head was ahead in cifar100-16px-search.
-            (_DISTILLED, 10),
+            (DISTILLED, 10),
         ],
     ),
     Study(

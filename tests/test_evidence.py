@@ -14,7 +14,7 @@ import pytest
 from benchmarks import evidence
 from benchmarks.halves import split
 from benchmarks.parts import evidence_pages, study_results, study_tables
-from benchmarks.studies import STUDIES, Study
+from benchmarks.studies import DISTILLED, STUDIES, Study
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,6 +44,11 @@ def test_copied_cells_are_those_of_the_other_study() -> None:
     for name in names:
         one, other = (ROOT / study.output / "cells" / name / "result.json" for study in (copies, source))
         assert one.read_bytes() == other.read_bytes(), name
+
+
+def test_copied_cells_are_shown_once() -> None:
+    assert "cifar100-16px-search" not in evidence_pages.overview("ssfe")
+    assert "cifar100-16px-search" in evidence_pages.overview(DISTILLED)
 
 
 def test_a_row_of_the_readme() -> None:

@@ -9,13 +9,13 @@ from typing import Any
 
 from benchmarks.parts.study_results import ROOT, devices, machine, progress, results, rows, training_top1
 from benchmarks.parts.study_tables import controls, fresh, seeds_asked, tables
-from benchmarks.studies import STUDIES, Study
+from benchmarks.studies import DISTILLED, STUDIES, Study
 from ssfe.lab.compare.markdown import HEADER, LEGEND, against_plain, markdown, markdown_table, table_cells
 from ssfe.lab.compare.summary import Row
 from ssfe.lab.run.typed import public_name
 
-DEFAULT = "ssfe"
-"""The method that the README's table sets against plain training; docs/evidence.md has all."""
+SHOWN = {"ssfe": "The default", DISTILLED: "With a distilled head (`distill=True`)"}
+"""The methods that the README's tables set against plain training; docs/evidence.md has all."""
 
 OVERVIEW = (
     *("study", "plain's training top-1 %", "seeds", "top-1 %", "vs plain", "p (Holm)"),
@@ -23,7 +23,7 @@ OVERVIEW = (
 )
 """Columns of the README's table. The second tells how far plain training has learnt its images, which are augmented."""
 
-BRIEF_LEGEND = """The default against plain training on the same seeds: mean and 95% interval over seeds (Student's t),
+BRIEF_LEGEND = """Each against plain training on the same seeds: mean and 95% interval over seeds (Student's t),
 which does not cover the choice of test images. p: paired t-test, corrected (Holm) over the methods that the study
 declares. Plain's training top-1, in the last epoch and on augmented images, tells how far it has learnt its images. NLL
 in nats; at T: after temperature scaling on validation images. Step: the time of a training step as a ratio to plain's,
@@ -58,17 +58,18 @@ def short() -> str:
     """For the README."""
     waiting = [f"`{study.name}` ({study.title})" for study in STUDIES.values() if results(study) is None]
     still = f"Declared and not run yet: {'; '.join(waiting)}.\n\n" if waiting else ""
-    return f"{overview()}\n\n{still}{BRIEF_LEGEND}\n"
+    shown = "\n\n".join(f"{title}:\n\n{overview(method)}" for method, title in SHOWN.items())
+    return f"{shown}\n\n{still}{BRIEF_LEGEND}\n"
 
 
-def overview() -> str:
-    """One table over the studies: the default's shipped reading against plain training."""
+def overview(method: str) -> str:
+    """One table over the studies: the method's shipped reading against plain training. Copies are in it once."""
     lines = [
         overview_cells(study, content, row)
         for study in STUDIES.values()
-        if not study.copied and (content := results(study))
+        if not (study.copied and method == "ssfe") and (content := results(study))
         for row in rows(study, content)
-        if row.shipped and row.method == DEFAULT
+        if row.shipped and row.method == method
     ]
     return markdown_table(OVERVIEW, lines)
 
