@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import io
+from collections import Counter
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -722,7 +723,8 @@ def test_activations_that_a_network_keeps_are_no_hindrance_to_folding() -> None:
     class Remembering(TinyNet):
         def forward(self, x: Tensor) -> Tensor:
             features = self.forward_features(x)
-            self.seen = {"last": [features], "pairs": [(features, features)]}
+            self.seen = {"last": [features], "pairs": [(features, features)], "kept": Counter(a=features)}
+            self.seen["itself"] = self.seen
             return self.fc(features)
 
     model, x = enhance(Remembering()), images()

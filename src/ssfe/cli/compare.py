@@ -34,7 +34,7 @@ def compare_parser() -> ArgumentParser:
         default="plain,ssfe",
         help="Separated by commas: plain; ssfe; sla, joint labels of rotated images; ssfe+sla; and to tell which "
         "part does what: discard, its views with ordinary labels; multitask, two heads instead of joint labels; "
-        "dropout, of the same features. With options of their own, of the method, of augmentation and of optimization: "
+        "dropout, of the same features. With options of their own, of the method, of augmentation and optimization: "
         "ssfe:transforms=8:identity, plain:label_smoothing=0.1:lr=0.2.",
     )
     parser.add_argument("--models", type=str | None, help="Networks, separated by commas. Default: as for ssfe train.")

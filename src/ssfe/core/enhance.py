@@ -66,8 +66,9 @@ def enhance(
     that orders the rows otherwise, such as time before image, would mix up the views, and is refused in its first step
     of training; a compiled network is not looked at, so run one step of a network that you are not sure of without it.
 
-    A frozen classifier stays frozen. One with hooks, on the layer or its parameters, or whose parameters another layer
-    shares, is refused; one that another enhanced network has too is warned of.
+    A frozen classifier stays frozen; a gradient that the replaced one has is dropped. One with hooks, on the layer or
+    its parameters, or whose parameters another layer shares, is refused; one that another enhanced network has too is
+    warned of.
 
     Args:
         model: a network with a Linear or 1x1 Conv2d classifier: timm, torchvision, or any module. Modified in place.

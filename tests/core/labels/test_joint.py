@@ -190,3 +190,9 @@ def test_targets_of_small_integers_do_not_wrap_around() -> None:
     labels = torch.tensor([70, 3], dtype=torch.uint8)
     views = torch.arange(4).expand(2, -1)
     assert joint_targets(labels, views, 100, 4).tolist() == [[280, 281, 282, 283], [12, 13, 14, 15]]
+    logits = torch.randn(2, 4, 100, 4)
+    for smoothing in (0.0, 0.1):
+        losses = [
+            joint_cross_entropy(logits, views, given, label_smoothing=smoothing) for given in (labels, labels.long())
+        ]
+        torch.testing.assert_close(*losses)

@@ -127,6 +127,11 @@ def test_equal_time_is_never_assumed(tmp_path: Path) -> None:
             {"methods": ["plain", "ssfe:fraction=0.3"]},
             "ssfe:fraction=0.3: fraction has no effect with scheme=drop_group",
         ),
+        (
+            {"methods": ["plain", "ssfe:mixup=0.2"], "budget": "time"},
+            "ssfe:mixup=0.2: what mixup costs is no part of the step that is timed: give it to all methods",
+        ),
+        ({"common": replace(COMMON, epochs=0)}, "^epochs=0 must be at least 1"),
         ({"models": ["a", "a"]}, "models names a more than once"),
         ({"models": ["cifar_resnet20", "resnet81"]}, "no model 'resnet81'"),
         ({"seeds": 0}, "seeds=0"),
@@ -214,7 +219,7 @@ def test_options_of_one_method_are_left_out_for_the_others(tmp_path: Path) -> No
     assert [cell.options.enhancement for cell in cells] == [
         MethodOptions(),
         common.enhancement,
-        MethodOptions(transforms=8, distill=True),
+        MethodOptions(transforms=8),
         MethodOptions(transforms=2, views="sampled", identity=True, distill=True),
     ]
     assert cells[3].folder.path == tmp_path / "cells" / "a-ssfe-transforms-2-views-sampled-identity-seed0"

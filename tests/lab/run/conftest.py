@@ -19,7 +19,7 @@ PHOTOS = ("--model", "cifar_resnet20", "--image_size", "32", "--batch_size", "8"
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two epochs of digits, with the distilled head, so that there is every reading."""
     folder = tmp_path_factory.mktemp("run") / "run"
-    succeed("train", *SMALL, "--epochs", "2", "--distill", "--output", folder)
+    succeed("train", *SMALL, "--epochs", "2", "--distill", "--inference", "aggregated", "--output", folder)
     return folder
 
 

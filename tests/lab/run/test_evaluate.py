@@ -19,7 +19,7 @@ def test_the_runs_own_test_images_give_its_result_to_the_last_bit(data: str | No
     outcome = evaluate(RunFolder(finished), data)
     assert outcome["metrics"] == read_json(finished / "result.json")["test"]["shipped"]
     assert (outcome["data"], outcome["images"]) == ("digits", 100)
-    assert (outcome["model"], outcome["inference"]) == ("cifar_resnet20", "distilled")
+    assert (outcome["model"], outcome["inference"]) == ("cifar_resnet20", "aggregated")
 
 
 @pytest.mark.parametrize("named", [False, True])

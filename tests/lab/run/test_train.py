@@ -73,7 +73,7 @@ def test_the_result_tells_everything(finished: Path) -> None:
         assert set(result[part]["pretext"]) == METRICS - {"top5"}
         for metrics in result[part].values():
             assert all(0 <= value <= 1 for name, value in metrics.items() if name != "nll")
-    assert result["test"]["shipped"] == pytest.approx(result["test"]["distilled"], abs=1e-5)
+    assert result["test"]["shipped"] == pytest.approx(result["test"]["aggregated"], abs=1e-5)
     assert result["data"] == {
         "name": "digits",
         "classes": 10,
@@ -82,7 +82,7 @@ def test_the_result_tells_everything(finished: Path) -> None:
         "channels": 1,
     }
     assert (result["seed"], result["epochs"], result["method"]) == (0, 2, "ssfe")
-    assert result["shipped_inference"] == "distilled"
+    assert result["shipped_inference"] == "aggregated"
     assert result["parameters"]["shipped"] == result["parameters"]["stock"] < result["parameters"]["training"]
     throughput = result["throughput"]
     assert (throughput["images_per_step"], throughput["views_per_image"]) == (64, 4)
@@ -141,7 +141,7 @@ def test_a_network_of_timms_own_needs_nothing_else(tmp_path: Path) -> None:
 
 
 def test_what_is_shipped_is_the_reading_that_was_asked_for(tmp_path: Path) -> None:
-    succeed("train", *SMALL, "--epochs", "1", "--distill", "--inference", "distilled", "--output", tmp_path / "run")
+    succeed("train", *SMALL, "--epochs", "1", "--distill", "--output", tmp_path / "run")
     result = read_json(tmp_path / "run/result.json")
     assert result["test"]["shipped"] == pytest.approx(result["test"]["distilled"], abs=1e-5)
     assert result["test"]["shipped"]["nll"] != pytest.approx(result["test"]["aggregated"]["nll"], abs=1e-5)

@@ -140,7 +140,7 @@ def joint_cross_entropy(logits: Tensor, views: Tensor, labels: Tensor, *, label_
         targets = torch.add(views.T, labels, alpha=logits.shape[3]).flatten()
         return F.cross_entropy(logits.transpose(0, 1).flatten(2).flatten(0, 1), targets, ignore_index=_NO_LABEL)
     classes = logits.shape[2]
-    probabilities = (labels if labels.is_floating_point() else F.one_hot(labels, classes)).to(logits.dtype)
+    probabilities = (labels if labels.is_floating_point() else F.one_hot(labels.long(), classes)).to(logits.dtype)
     if label_smoothing:
         probabilities = (1 - label_smoothing) * probabilities + label_smoothing / classes
     log_normaliser = logits.flatten(2).logsumexp(-1)

@@ -8,14 +8,14 @@ from types import FunctionType
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 
 def detached(network: nn.Module) -> dict[int, Tensor]:
     """A memo for ``copy.deepcopy``: tensors that a forward pass left in modules (caches, the old ``spectral_norm``'s
     weight) are parts of a graph, which torch refuses to copy; their values are not.
     """
-    held = (value for module in network.modules() for value in tree_leaves(vars(module)))
+    seen: set[int] = set()
+    held = (value for module in network.modules() for value in _leaves(vars(module), seen))
     return {id(value): value.detach().clone() for value in held if isinstance(value, Tensor) and not value.is_leaf}
 
 
@@ -43,3 +43,13 @@ def _closed_over(function: Any) -> Iterator[Any]:
     for cell in cells or ():
         with suppress(ValueError):  # of an empty one
             yield cell.cell_contents
+
+
+def _leaves(value: Any, seen: set[int]) -> Iterator[Any]:
+    """What a container holds, however deep, or the value itself; ``seen``: ids of containers looked through already."""
+    if not isinstance(value, dict | list | tuple):
+        yield value
+    elif id(value) not in seen:
+        seen.add(id(value))
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(part, seen)

@@ -17,6 +17,8 @@ from ssfe.lab.training.images import Batch, Loaded
 from ssfe.lab.training.module import Classification
 from ssfe.lab.training.optimization import make_optimizer
 
+UNTIMED = {"crop", "flip", "augment", "random_erasing", "mixup", "cutmix", "clip_grad", "ema"}
+"""Options of training whose work is not in the step that is timed: the same for all methods, they favour none."""
 _WARM_UP, _ROUNDS = 2, 15
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

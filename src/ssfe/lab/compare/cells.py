@@ -54,7 +54,8 @@ def plan_cells(
 ) -> list[Cell]:
     """The cells, seed by seed, so that every method has its first seeds early.
 
-    All cells of a seed share data order, validation split, schedule, and the initial weights of the shared part.
+    All cells of a seed share data order, validation split, the initial weights of the shared part, and, but for what
+    an entry has for itself, schedule and augmentation.
 
     Args:
         common: options of every run; model, method and seed are replaced.

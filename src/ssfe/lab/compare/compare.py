@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from ssfe.lab.alone import alone
-from ssfe.lab.compare.budget import equal_time_epochs, step_ratios
+from ssfe.lab.compare.budget import UNTIMED, equal_time_epochs, step_ratios
 from ssfe.lab.compare.cells import Cell, cell_name, plan_cells
 from ssfe.lab.compare.entries import Entry, as_before, read_entries
 from ssfe.lab.compare.markdown import markdown
@@ -81,8 +81,9 @@ def compare(
     check_outside(output, common.data)
     # Nothing runs before the cells are known to make sense; the data is read once here to say so early.
     entries = as_before(read_entries(methods, common), _labels(output), common)
+    check_options(common)
     for entry in entries:
-        _check(entry, common)
+        _check(entry, common, budget)
     plan_cells(common, models or ["-"], entries, seeds, output)
     if not (output / "compare.yaml").exists():  # else an earlier call may have had use for it
         _check_idle(entries, common)
@@ -185,7 +186,13 @@ def _with_earlier(cells: Sequence[Cell], output: Path, earlier: Sequence[Run]) -
     return [{**result, "folder": folder} for folder, result in ordered]
 
 
-def _check(entry: Entry, common: TrainOptions) -> None:
+def _check(entry: Entry, common: TrainOptions, budget: str) -> None:
+    untimed = sorted(UNTIMED & entry.options.keys())
+    if budget == "time" and untimed:
+        raise UserError(
+            f"{entry.label}: what {untimed[0]} costs is no part of the step that is timed: give it to all methods, or "
+            "compare with --budget epochs"
+        )
     applied = entry.apply(common)
     idle = idle_with_scheme(applied.enhancement)
     if idle in entry.options:

@@ -39,6 +39,8 @@ class Entry:
     def apply(self, common: TrainOptions) -> TrainOptions:
         """The options of a run by this entry; options that the method has no use for are at their defaults."""
         used = used_options(self.method, common.enhancement)
+        if self.method == "discard":
+            used = replace(used, distill=False)  # what all share makes no other ablation of it
         return replace(
             common,
             method=self.method,

@@ -1,6 +1,6 @@
 """The run folder: where everything of a run lies, and how each file is written and read.
 
-config.yaml        every option, resolved; fed back with --config it gives the same run
+config.yaml        every option; null and auto stand for defaults; fed back with --config it gives the same run
 metrics.csv        a row per epoch
 result.json        what came out
 predictions.csv    what the shipped model says of each test image
