@@ -306,27 +306,9 @@ def compiled_in_place() -> nn.Module:
     return model
 
 
-def hooked() -> nn.Module:
+def hooked(register: str) -> nn.Module:
     model = TinyNet()
-    model.fc.register_forward_hook(lambda module, args, output: output)
-    return model
-
-
-def hooked_before() -> nn.Module:
-    model = TinyNet()
-    model.fc.register_forward_pre_hook(lambda module, args: args)
-    return model
-
-
-def hooked_backward() -> nn.Module:
-    model = TinyNet()
-    model.fc.register_full_backward_hook(lambda module, given, gave: None)
-    return model
-
-
-def hooked_before_backward() -> nn.Module:
-    model = TinyNet()
-    model.fc.register_full_backward_pre_hook(lambda module, given: None)
+    getattr(model.fc, register)(lambda *_: None)
     return model
 
 
@@ -405,10 +387,15 @@ def tied() -> nn.Module:
         (lambda: with_classifier(Cosine(13, 5)), {}, TypeError, "Cosine does more than a linear layer"),
         (lambda: with_classifier(Scaled(13, 5)), {}, TypeError, "Scaled has more than weight and bias: scale"),
         (lambda: with_classifier(nn.Linear(13, 1)), {}, ValueError, "num_classes=1"),
-        (hooked, {}, TypeError, "classifier Linear has hooks, which the layer in its place would not call"),
-        (hooked_before, {}, TypeError, "classifier Linear has hooks"),
-        (hooked_backward, {}, TypeError, "classifier Linear has hooks"),
-        (hooked_before_backward, {}, TypeError, "classifier Linear has hooks"),
+        (
+            lambda: hooked("register_forward_hook"),
+            {},
+            TypeError,
+            "classifier Linear has hooks, which the layer in its place would not call",
+        ),
+        (lambda: hooked("register_forward_pre_hook"), {}, TypeError, "classifier Linear has hooks"),
+        (lambda: hooked("register_full_backward_hook"), {}, TypeError, "classifier Linear has hooks"),
+        (lambda: hooked("register_full_backward_pre_hook"), {}, TypeError, "classifier Linear has hooks"),
         (with_a_buffer, {}, TypeError, "Linear has more than weight and bias: mask"),
         (TinyNet, {"classifier": ()}, ValueError, r"classifier=\(\) names no layer of TinyNet; .*for example 'fc'"),
         (stepping_in_backward, {}, TypeError, "classifier's weight has hooks, .* enhance first, then put them on"),

@@ -60,8 +60,7 @@ def run_curves(run: RunRecord) -> Figure:
         panels=panels,
         caption="Training: on augmented images while the weights still change, with the method's own loss, "
         "which for joint labels asks for more than the class. Validation: on images held out, after each epoch, with "
-        "NLL as loss. Pretext accuracy: views whose transformation is "
-        "recognised.",
+        "NLL as loss. Pretext accuracy: views whose transformation is recognised.",
         legend={"training": "m0", "validation": "m1"},
     )
 
