@@ -3,7 +3,8 @@
     python -m benchmarks.evidence list              what there is, and what has been run
     python -m benchmarks.evidence run NAME          run or continue a study; Ctrl-C and the same command continue it;
                                                     --jobs J: runs at a time, instead of the study's own number
-    python -m benchmarks.evidence tables            write the tables of README.md, docs/evidence.md and docs/studies/
+    python -m benchmarks.evidence tables            write the tables of README.md, docs/evidence.md and docs/studies/,
+                                                    and docs/evidence.svg (for which matplotlib is needed, extra dev)
 
 Run from the repository's root, with `ssfe[lab]` installed. A study is one or more calls of `ssfe compare` into a folder
 under benchmarks/evidence/, whose results.json, configs and metrics are committed; weights and checkpoints are not.
@@ -19,6 +20,7 @@ import subprocess
 import sys
 
 from benchmarks.parts.evidence_pages import pages
+from benchmarks.parts.forest import PICTURE, draw
 from benchmarks.parts.study_results import ROOT, results
 from benchmarks.studies import STUDIES, Study
 
@@ -52,6 +54,7 @@ def main(arguments: list[str]) -> int:
     if asked.what == "tables":
         for path, text in pages().items():
             path.write_text(text)
+        draw(PICTURE)
         return 0
     for name, study in STUDIES.items():
         content = results(study)

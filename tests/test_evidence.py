@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
 from functools import reduce
 from operator import getitem
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from benchmarks import evidence
 from benchmarks.halves import split
-from benchmarks.parts import evidence_pages, study_results, study_tables
+from benchmarks.parts import evidence_pages, forest, overview, study_results, study_tables
 from benchmarks.studies import DISTILLED, STUDIES, Study
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,16 +49,16 @@ def test_copied_cells_are_those_of_the_other_study() -> None:
 
 
 def test_copied_cells_are_shown_once() -> None:
-    assert "cifar100-16px-search" not in evidence_pages.overview("ssfe")
-    assert "cifar100-16px-search" in evidence_pages.overview(DISTILLED)
+    assert "cifar100-16px-search" not in overview.overview("ssfe")
+    assert "cifar100-16px-search" in overview.overview(DISTILLED)
 
 
-def test_a_row_of_the_readme() -> None:
+def test_a_row_of_an_overview() -> None:
     study = STUDIES["cifar100-16px"]
     content = study_results.results(study)
     assert content is not None
     row = next(row for row in study_results.rows(study, content) if (row.method, row.reading) == ("ssfe", "aggregated"))
-    found = dict(zip(evidence_pages.OVERVIEW, evidence_pages.overview_cells(study, content, row), strict=True))
+    found = dict(zip(overview.OVERVIEW, overview.overview_cells(study, content, row), strict=True))
 
     def mean(label: str, *path: str) -> float:
         values: list[float] = [reduce(getitem, path, cell) for cell in content["cells"] if cell["label"] == label]  # type: ignore[arg-type]
@@ -72,12 +74,40 @@ def test_a_row_of_the_readme() -> None:
     ]
     shipped, scaled = ("test", "shipped"), ("temperature_scaled",)
     assert found["plain's training top-1 %"] == f"{100 * sum(learnt) / len(learnt):.1f}"
-    assert found["study"] == "[cifar100-16px](docs/evidence.md#cifar100-16px)"
+    assert found["study"] == "[cifar100-16px](#cifar100-16px)"
     assert found["top-1 %"] == f"{100 * mean('ssfe', *shipped, 'top1'):.2f}"
     assert found["vs plain"].startswith(f"{100 * gain(*shipped, 'top1'):+.2f} [")
     assert found["NLL vs plain"].startswith(f"{gain(*shipped, 'nll'):+.3f} [")
     assert found["NLL at T vs plain"].startswith(f"{gain(*scaled, 'nll'):+.3f} [")
     assert found["ECE vs plain"].startswith(f"{gain(*shipped, 'ece'):+.3f} [")
+    line = next(line for line in overview.brief().splitlines() if line.startswith("| [cifar100-16px]("))
+    cells = line.strip("| ").split(" | ")
+    assert cells[0] == "[cifar100-16px](docs/evidence.md#cifar100-16px)"
+    assert cells[1:3] == [found["plain's training top-1 %"], f"{100 * mean('plain', *shipped, 'top1'):.2f}"]
+    assert cells[3] == f"{found['vs plain']}, n={found['seeds']}"
+
+
+def test_the_picture_shows_what_the_cells_say() -> None:
+    root = ElementTree.parse(forest.PICTURE).getroot()
+    told = root.findtext(".//{http://purl.org/dc/elements/1.1/}description")
+    assert told is not None
+    assert json.loads(told) == forest.gains(), "run: python -m benchmarks.evidence tables"
+    row = overview.overview("ssfe").splitlines()[2].split(" | ")
+    first = forest.gains()[0]
+    assert (first["study"], first["method"], str(first["seeds"])) == ("cifar100-16px-long", "default", row[2])
+    assert row[4] == f"{first['mean']:+.2f} [{first['ends'][0]:+.2f}, {first['ends'][1]:+.2f}]"
+    assert set(overview.SHOWN.values()) == forest.STYLES.keys()
+
+
+def test_bold_is_what_is_beyond_chance() -> None:
+    lines = {line.split("]")[0].strip("| ["): line for line in overview.brief().splitlines()[2:]}
+    for study, _, models in overview.compared():
+        for of_model in models.values():
+            for method in of_model.keys() & overview.SHOWN.keys():
+                difference = of_model[method].difference
+                assert difference is not None
+                bold = f"**{100 * difference.estimate.mean:+.2f} [" in lines[study.name]
+                assert bold == (difference.p_holm is not None and difference.p_holm < 0.05), (study.name, method)
 
 
 def test_every_study_is_told_of() -> None:
@@ -90,7 +120,7 @@ def test_every_study_is_told_of() -> None:
         assert f"## {study.name}" in headings
         content = study_results.results(study)
         own = {cell["label"] for cell in content["cells"]} - ({"ssfe"} if study.copied else set()) if content else set()
-        assert text.count(f"| [{study.name}](") == len(own & evidence_pages.SHOWN.keys())
+        assert text.count(f"| [{study.name}](") == bool(own & overview.SHOWN.keys())
         assert (f"`{study.name}` ({study.title})" in text) == (content is None)
         assert f"| `{study.name}` | {study.title} | " in catalogue
         assert (f"| {study.title} | not run yet; needs " in catalogue) == (content is None)

@@ -19,8 +19,9 @@ from torch import nn
 from ssfe.lab.alone import alone
 from ssfe.lab.compare.budget import _step, equal_time_epochs, step_ratios
 from ssfe.lab.compare.cells import plan_cells
-from ssfe.lab.compare.compare import Comparison, _with_earlier, compare
+from ssfe.lab.compare.compare import Comparison, compare
 from ssfe.lab.compare.entries import as_before, read_entries
+from ssfe.lab.compare.results import _with_earlier
 from ssfe.lab.compare.runner import ComparisonStopped
 from ssfe.lab.config import AugmentOptions, DataOptions, EngineOptions, MethodOptions, OptimizerOptions, TrainOptions
 from ssfe.lab.errors import UserError
@@ -261,6 +262,17 @@ def test_what_the_first_method_has_for_itself_is_not_passed_to_the_others(tmp_pa
     assert rates == {"plain": 0.1 * 32 / 128, "plain:lr=0.01": 0.01}
 
 
+@pytest.mark.usefixtures("cells_run_here")
+def test_the_default_learning_rate_in_other_words_is_no_other_method(tmp_path: Path) -> None:
+    default = f"plain:lr={0.1 * 32 / 128}"
+    with pytest.raises(UserError, match=rf"names plain more than once, once as {default}: leave one out"):
+        run(tmp_path / "c", methods=["plain", default], jobs=1)
+    assert not (tmp_path / "c").exists()
+    run(tmp_path / "c", methods=["plain"], jobs=1)
+    again = run(tmp_path / "c", methods=[default], jobs=1)
+    assert [row.method for row in again.rows] == ["plain"]
+
+
 def test_sigterm_stops_a_comparison_like_ctrl_c(tmp_path: Path) -> None:
     said: list[str] = []
 
@@ -313,8 +325,21 @@ def test_a_method_in_other_words_is_the_same(tmp_path: Path) -> None:
         read_entries(["ssfe", "ssfe:views=all"])
     sampled = replace(COMMON, enhancement=MethodOptions(views="sampled"))
     assert len(read_entries(["ssfe", "ssfe:views=all"], sampled)) == 2
+    for words in ("ssfe:transforms=4", "ssfe:identity=false", "ssfe:inference=aggregated"):
+        with pytest.raises(UserError, match=f"names ssfe more than once, once as {words}: leave one out"):
+            read_entries(["ssfe", words])
+    with pytest.raises(UserError, match="names ssfe:distill more than once"):
+        read_entries(["ssfe:distill", "ssfe:distill:inference=distilled"])
+    others = ["ssfe", "ssfe:inference=single", "ssfe:identity", "ssfe:distill", "ssfe:distill:inference=aggregated"]
+    assert len(read_entries(others)) == 5
     old = as_before(read_entries(["plain", "ssfe:tap=layer3:identity"]), ["ssfe:identity:tap=layer3", "gone:x=1"])
     assert [entry.label for entry in old] == ["plain", "ssfe:identity:tap=layer3"]
+    longer = ["ssfe:distill:inference=distilled"]
+    assert [entry.options for entry in as_before(read_entries(["ssfe:distill"]), longer)] == [
+        {"distill": True, "inference": "distilled"}  # the cells' own, or they could not be continued
+    ]
+    both = ["ssfe:distill", *longer]  # of a version to which they were not the same
+    assert [entry.label for entry in as_before(read_entries(longer), both)] == longer
     first = run(tmp_path / "c", methods=["ssfe:groups=interleaved:transforms=2"], jobs=1)
     second = run(tmp_path / "c", methods=["ssfe:transforms=2:groups=interleaved"], jobs=1)
     assert [row.method for row in second.rows] == [row.method for row in first.rows]

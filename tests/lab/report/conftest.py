@@ -10,7 +10,8 @@ import pytest
 from command import SMALL, succeed
 
 from ssfe.lab.compare.cells import plan_cells
-from ssfe.lab.compare.compare import _claim, compare
+from ssfe.lab.compare.claim import claim
+from ssfe.lab.compare.compare import compare
 from ssfe.lab.compare.entries import read_entries
 from ssfe.lab.config import DataOptions, TrainOptions
 from ssfe.lab.run.experiment import prepare
@@ -32,7 +33,7 @@ def finished_comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its cells run in this process, which saves six starts of Python; the rest is `compare` itself."""
     folder = tmp_path_factory.mktemp("report") / "comparison"
     common = prepare(COMMON).options
-    _claim(folder, common, "epochs", {})
+    claim(folder, common, "epochs", {})
     for cell in plan_cells(common, [str(common.model)], read_entries(METHODS), 2, folder):
         cell.folder.path.mkdir(parents=True)
         cell.folder.write_options(cell.options)

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from ssfe.lab.config import AugmentOptions, MethodName, MethodOptions, OptimizerOptions, TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.methods import method_options, used_options
+from ssfe.lab.methods.transformation import settled
 
 _TRAINING = {item.name for group in (AugmentOptions, OptimizerOptions) for item in fields(group)} - {"optimizer"}
 """Options of training that a method may have for itself. Not the optimizer: the learning rate of one is no other's."""
@@ -62,29 +63,49 @@ def read_entries(labels: Sequence[str], common: TrainOptions | None = None) -> l
     if not labels:
         raise UserError("methods is empty: name at least one")
     entries = [_read(label) for label in labels]
-    for position, entry in enumerate(entries):
-        same = [other for other in entries[:position] if _alike(other, entry, common)]
-        if same:
-            raise UserError(f"methods names {same[0].label} more than once")
+    check_distinct(entries, common)
     return entries
 
 
+def check_distinct(entries: Sequence[Entry], common: TrainOptions | None = None) -> None:
+    """Check that no two entries are the same runs in other words, over the options of all runs.
+
+    Raises:
+        UserError: naming both.
+    """
+    for position, entry in enumerate(entries):
+        for other in entries[:position]:
+            if _alike(other, entry, common):
+                also = "" if other.label == entry.label else f", once as {entry.label}"
+                raise UserError(f"methods names {other.label} more than once{also}: leave one out")
+
+
 def as_before(entries: Sequence[Entry], labels: Sequence[str], common: TrainOptions | None = None) -> list[Entry]:
-    """The entries under the labels of an earlier call, where that had them in other words."""
+    """The entries as an earlier call had them, called ``labels``, where that had the same ones in other words."""
     known = []
     for label in labels:
         with suppress(UserError):  # of an older version
             known.append(_read(label))
-    return [
-        replace(entry, label=next((other.label for other in known if _alike(entry, other, common)), entry.label))
-        for entry in entries
-    ]
+    return [_known(entry, known, common) for entry in entries]
+
+
+def _known(entry: Entry, known: Sequence[Entry], common: TrainOptions | None) -> Entry:
+    same = [other for other in known if _alike(entry, other, common)]
+    return entry if not same or any(other.label == entry.label for other in same) else same[0]
 
 
 def _alike(one: Entry, other: Entry, common: TrainOptions | None) -> bool:
     """Whether two entries are the same in other words, over the options of all runs."""
     common = common or TrainOptions()
-    return one.method == other.method and one.apply(common) == other.apply(common)
+    return one.method == other.method and _settled(one, common) == _settled(other, common)
+
+
+def _settled(entry: Entry, common: TrainOptions) -> TrainOptions:
+    """The options of a run by the entry, with the method's defaults filled in."""
+    options = entry.apply(common)
+    with suppress(ValueError):  # options that contradict each other are checked elsewhere
+        options = replace(options, enhancement=settled(options.enhancement))
+    return options
 
 
 def _read(label: str) -> Entry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import ssfe
 from ssfe.core.classifier.joint_classifier import Inference
@@ -71,6 +72,17 @@ def shipped_inference(options: MethodOptions, transformation: ssfe.Transformatio
     raise ValueError(
         f"{asked} does not fold into a stock network at {where}: use {possible}, or a distilled head, distill=true"
     )
+
+
+def settled(options: MethodOptions) -> MethodOptions:
+    """The options with those filled in whose default depends on others.
+
+    Raises:
+        ValueError: for options that contradict each other, or whose reading could not be shipped.
+    """
+    transform = make_transformation(options)
+    inference = shipped_inference(options, transform)
+    return replace(options, transforms=transform.transforms, identity=transform.identity, inference=inference)
 
 
 def _region_discard(transforms: int | None, identity: bool) -> ssfe.RegionDiscard:

@@ -1,0 +1,117 @@
+"""All studies at a glance: a few methods against plain training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.parts.study_results import devices, progress, results, rows, training_top1
+from benchmarks.studies import DISTILLED, STUDIES, Study
+from ssfe.lab.compare.markdown import HEADER, against_plain, interval, markdown_table, table_cells
+from ssfe.lab.compare.summary import BASELINE, Row
+
+SHOWN = {
+    "ssfe": "default",
+    DISTILLED: "distilled head",
+    "dropout": "dropout, no joint labels",
+}
+"""The methods that the README and its picture set against plain training, and what they are called there."""
+
+OVERVIEW = (
+    *("study", "plain's training top-1 %", "seeds", "top-1 %", "vs plain", "p (Holm)"),
+    *("NLL vs plain", "NLL at T vs plain", "ECE vs plain", "step", "run on"),
+)
+"""Columns of the tables by method. The second tells how far plain training has learnt its images, which are
+augmented."""
+
+BRIEF_LEGEND = """Test top-1: of plain training in percent, of the others as the difference to plain training on the
+same seeds, in points, with the 95% interval over n seeds (Student's t), which does not cover the choice of test images.
+Bold: p < 0.05 (paired t-test, Holm-corrected over the methods that the study declares). Training top-1 is plain's in
+the last epoch, on augmented images: how far it has learnt them. Dropout of the same features, at the rate of the
+discards, is the control that costs as little."""
+
+_SURE = 0.05
+
+
+def compared() -> Iterator[tuple[Study, dict[str, Any], dict[str, dict[str, Row]]]]:
+    """Every study that has run one of the methods, with its results and, for each network, the shipped reading of
+    these methods and of plain training, by label. A copy of another study's cells is not shown again.
+    """
+    for study in STUDIES.values():
+        content = results(study)
+        if content is None:
+            continue
+        left_out = {"ssfe"} if study.copied else set()
+        found: dict[str, dict[str, Row]] = {}
+        for row in rows(study, content):
+            if row.shipped and row.method in {BASELINE, *SHOWN} - left_out:
+                found.setdefault(row.model, {})[row.method] = row
+        found = {model: of_model for model, of_model in found.items() if of_model.keys() & SHOWN.keys()}
+        if found:
+            yield study, content, found
+
+
+def brief() -> str:
+    """One table of all of them, for the README."""
+    header = ("study", "training top-1 %", "plain top-1 %", *SHOWN.values(), "run on")
+    lines = [
+        (
+            _link(study, model, "docs/evidence.md"),
+            f"{training_top1(study, content, model):.1f}",
+            f"{100 * of_model[BASELINE].top1.mean:.2f}",
+            *(_gain(of_model.get(method)) for method in SHOWN),
+            f"{devices(content)}{progress(study, content)}",
+        )
+        for study, content, found in compared()
+        for model, of_model in found.items()
+    ]
+    return markdown_table(header, lines)
+
+
+def overviews() -> str:
+    """A table for each of the methods, for docs/evidence.md."""
+    titles = ("The default", "With a distilled head (`distill=True`)", "Dropout of the same features, no joint labels")
+    tables = [f"{title}:\n\n{overview(method)}\n" for method, title in zip(SHOWN, titles, strict=True)]
+    return "\n".join(["## At a glance\n", *tables])
+
+
+def overview(method: str) -> str:
+    """One method's shipped reading against plain training, over the studies."""
+    lines = [
+        overview_cells(study, content, of_model[method])
+        for study, content, found in compared()
+        for of_model in found.values()
+        if method in of_model
+    ]
+    return markdown_table(OVERVIEW, lines)
+
+
+def overview_cells(study: Study, content: dict[str, Any], row: Row) -> list[str]:
+    """A row's cells in the order of :data:`OVERVIEW`."""
+    cells = dict(zip(HEADER, table_cells(row), strict=True))
+    return [
+        _link(study, row.model, ""),
+        *(f"{training_top1(study, content, row.model):.1f}", cells["seeds"], f"{100 * row.top1.mean:.2f}"),
+        *(cells["vs plain"], cells["p (Holm)"]),
+        *(against_plain(row, metric, 1, "+.3f")[0] for metric in ("nll", "scaled_nll", "ece")),
+        *(cells["step"], f"{devices(content)}{progress(study, content)}"),
+    ]
+
+
+def is_sure(row: Row) -> bool:
+    """Whether the difference in top-1 to plain training is beyond chance, after the correction."""
+    p = None if row.difference is None else row.difference.p_holm
+    return p is not None and p < _SURE
+
+
+def _gain(row: Row | None) -> str:
+    if row is None or row.difference is None:
+        return ""
+    found = row.difference.estimate
+    mark = "**" if is_sure(row) else ""
+    return f"{mark}{interval(found, 100, '+.2f')}{mark}, n={found.count}"
+
+
+def _link(study: Study, model: str, page: str) -> str:
+    name = f"[{study.name}]({page}#{study.name})"
+    return name if study.models == 1 else f"{name}, {model}"
