@@ -30,6 +30,7 @@ Bold: p < 0.05 (paired t-test, Holm-corrected over the methods that the study de
 the last epoch, on augmented images: how far it has learnt them. Dropout of the same features, at the rate of the
 discards, is the control that costs as little."""
 
+PICTURED = "Gain in test top-1 over plain training, study by study, with 95% intervals over seeds"
 _SURE = 0.05
 
 
@@ -72,7 +73,7 @@ def overviews() -> str:
     """A table for each of the methods, for docs/evidence.md."""
     titles = ("The default", "With a distilled head (`distill=True`)", "Dropout of the same features, no joint labels")
     tables = [f"{title}:\n\n{overview(method)}\n" for method, title in zip(SHOWN, titles, strict=True)]
-    return "\n".join(["## At a glance\n", *tables])
+    return "\n".join(["## At a glance\n", f"![{PICTURED}](evidence.svg)\n", *tables])
 
 
 def overview(method: str) -> str:

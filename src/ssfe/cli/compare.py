@@ -14,7 +14,7 @@ from ssfe.cli.parsers import OneLineParser, add_training_options
 from ssfe.cli.report import report_finished
 from ssfe.cli.tables import say, wide_console
 from ssfe.lab.compare.compare import Comparison, compare
-from ssfe.lab.compare.markdown import HEADER, table_cells, uneven_seeds
+from ssfe.lab.compare.markdown import HEADER, filled, table_cells, uneven_seeds
 from ssfe.lab.compare.runner import ComparisonStopped
 from ssfe.lab.compare.summary import BASELINE, Row
 from ssfe.lab.config import TrainOptions
@@ -105,11 +105,12 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     tables = []
     for model in dict.fromkeys(row.model for row in comparison.rows):
         table = Table(title=f"{model}: test images, mean and 95% interval over seeds", title_justify="left")
-        for position, name in enumerate(HEADER[:_SHOWN]):
+        shipped = [row for row in comparison.rows if row.model == model and row.shipped]
+        header, rows = filled(HEADER[:_SHOWN], [table_cells(row, short=True)[:_SHOWN] for row in shipped])
+        for position, name in enumerate(header):
             # Labels fold, however long; a figure that is cut short is none.
             table.add_column(name, justify="right" if position else "left", no_wrap=position > 0, overflow="fold")
-        for row in comparison.rows:
-            if row.model == model and row.shipped:
-                table.add_row(*table_cells(row, short=True)[:_SHOWN])
+        for cells in rows:
+            table.add_row(*cells)
         tables.append(table)
     return tables

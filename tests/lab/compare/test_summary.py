@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ssfe.cli.compare import comparison_tables, epochs_of
 from ssfe.lab.compare.compare import Comparison
-from ssfe.lab.compare.markdown import CALIBRATION_HEADER, HEADER, markdown, table_cells
+from ssfe.lab.compare.markdown import CALIBRATION_HEADER, HEADER, filled, markdown, table_cells
 from ssfe.lab.compare.pairs import method_pairs
 from ssfe.lab.compare.statistics import paired_difference
 from ssfe.lab.compare.summary import summarise
@@ -147,7 +147,8 @@ def test_runs_older_than_temperature_scaling_have_what_they_have() -> None:
     assert ssfe.differences["nll"].estimate.count == 2
     bare = [result(method, 0, 0.5, scaled=False) for method in ("plain", "ssfe", "sla")]
     text = markdown(summarise(bare), bare, "digits")
-    assert "| ssfe | -0.020 |  | +0.000 |  |  |  |  |  |  |  |  |" in text
+    assert "| method | NLL vs plain | ECE vs plain |\n" in text, "columns that nothing fills are left out"
+    assert "| ssfe | -0.020 | +0.000 |\n" in text
     assert "NLL, in nats:" in text
     assert "NLL at T:" not in text
 
@@ -156,6 +157,10 @@ def test_without_plain_there_is_nothing_to_compare_with() -> None:
     rows = summarise([result("ssfe", 0, 0.5)])
     assert (rows[0].difference, rows[0].step_ratio) == (None, None)
     assert summarise([result("ssfe", 0, 0.5)], {"net": {"ssfe": 1.1}, "other": {"ssfe": 2}})[0].step_ratio == 1.1
+    header, _ = filled(HEADER, [table_cells(row) for row in rows])
+    assert set(HEADER) - set(header) == {"vs plain", "p (Holm)", "step", "val vs plain"}
+    (table,) = comparison_tables(Comparison(Path("unused"), rows, []))
+    assert [column.header for column in table.columns] == ["method", "top-1 %", "NLL", "ECE"]
 
 
 def test_on_a_terminal_intervals_are_short() -> None:
@@ -165,13 +170,15 @@ def test_on_a_terminal_intervals_are_short() -> None:
 
 
 def test_markdown_is_a_table_with_every_row() -> None:
-    text = markdown(summarise(RESULTS), RESULTS, "digits", ["net ssfe seed 9: broke"])
+    ratios = {"net": {"plain": 1.0, "ssfe": 1.02, "sla": 4.0}}
+    text = markdown(summarise(RESULTS, ratios), RESULTS, "digits", ["net ssfe seed 9: broke"])
     lines = text.splitlines()
     assert lines[0] == "### net on digits"
     assert lines[2] == "| " + " | ".join(HEADER) + " |"
     assert [line.count("|") for line in lines[2:8]] == [len(HEADER) + 1] * 6
-    assert lines[9] == "| " + " | ".join(CALIBRATION_HEADER) + " |"
-    assert [line.count("|") for line in lines[9:14]] == [len(CALIBRATION_HEADER) + 1] * 5
+    told = lines[9].strip("| ").split(" | ")
+    assert set(CALIBRATION_HEADER) == set(told), "differences in NLL without spread have no p"
+    assert [line.count("|") for line in lines[9:14]] == [len(told) + 1] * 5
     assert "| plain | 51.00 [48.52, 53.48] |" in text
     assert "+3.00 [" in text
     assert "net ssfe seed 9: broke" in text

@@ -109,8 +109,26 @@ def test_labels_that_clip_to_the_same_get_more_letters() -> None:
     assert len(set(found.values())) == 3
     assert found["ssfe"] == "ssfe"
     assert clipped(["ssfe", "ssfe"], 2) == {"ssfe": clip("ssfe", 2)}
-    chart = dots([DotRow(label, "m1", {0: 90.0}, estimate([90.0])) for label in labels], "top-1 %", ".2f", "told")
-    assert all(f">{name}</text>" in chart for name in found.values())
+
+
+def test_long_names_stand_above_their_rows_in_full() -> None:
+    def drawn(*labels: str) -> tuple[list[float], float]:
+        rows = [DotRow(label, "m1", {0: 90.0, 1: 91.0}, estimate([90.0, 91.0])) for label in labels]
+        chart = dots(rows, "top-1 %", ".2f", "told")
+        names = [
+            re.search(rf'<text x="0" y="([\d.]+)" class="name m1">{re.escape(label)}</text>', chart) for label in labels
+        ]
+        means = re.findall(r'<line x1="[\d.]+" y1="([\d.]+)"[^>]* class="mean m1"', chart)
+        assert len(means) == len(labels)
+        start = min(float(x) for x in re.findall(r'<rect x="([\d.]+)"', chart))
+        return [float(mean) + 12 - float(name[1]) for mean, name in zip(means, names, strict=True) if name], start
+
+    beside, narrow = drawn("ssfe", "ssfe:transforms=8")
+    above, wide = drawn("ssfe", "ssfe:distill:inference=distilled:lr=0.1")
+    assert all(abs(distance) <= 4 for distance in beside)
+    assert len(above) == 2
+    assert all(15 < distance < 30 for distance in above)
+    assert wide < 20 < 100 < narrow, "and the axis has the room"
 
 
 def test_every_seed_is_a_dot_and_wide_intervals_end_in_arrows() -> None:

@@ -63,12 +63,20 @@ def interval(value: Estimate, scale: float, form: str, short: bool = False) -> s
 
 def table(rows: Sequence[Row]) -> str:
     """Accuracy and cost of these rows."""
-    return markdown_table(HEADER, [table_cells(row) for row in rows])
+    return markdown_table(*filled(HEADER, [table_cells(row) for row in rows]))
 
 
 def calibration_table(rows: Sequence[Row]) -> str:
     """NLL and ECE against plain training, as they are and after temperature scaling."""
-    return markdown_table(CALIBRATION_HEADER, [calibration_cells(row) for row in rows])
+    return markdown_table(*filled(CALIBRATION_HEADER, [calibration_cells(row) for row in rows]))
+
+
+def filled(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows without the columns that are empty in all rows: where plain training is missing, or fewer seeds
+    than an interval needs.
+    """
+    kept = [place for place in range(len(header)) if any(row[place] for row in rows)]
+    return tuple(header[place] for place in kept), [tuple(row[place] for place in kept) for row in rows]
 
 
 def pairs_tables(results: Sequence[Run], model: str) -> str:

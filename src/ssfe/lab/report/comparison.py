@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssfe.lab.compare.markdown import CALIBRATION_HEADER, HEADER, calibration_cells, table_cells, uneven_seeds
+from ssfe.lab.compare.markdown import CALIBRATION_HEADER, HEADER, calibration_cells, filled, table_cells, uneven_seeds
 from ssfe.lab.compare.pairs import CAPTION, method_pairs, pair_cells
 from ssfe.lab.compare.statistics import Estimate
 from ssfe.lab.compare.summary import BASELINE, Row, Run, summarise
@@ -119,19 +119,20 @@ def _first_choice(methods: Mapping[str, str]) -> str | None:
 
 
 def _table(rows: Sequence[Row], coloured: dict[str, str]) -> Table:
-    def written(row: Row) -> TableRow:
-        name, *rest = table_cells(row)
-        return TableRow((name.replace(" (not shipped)", ""), *rest), coloured[row.method], strong=row.shipped)
-
+    header, cells = filled(HEADER, [table_cells(row) for row in rows])
+    written = [
+        (row, TableRow((name.replace(" (not shipped)", ""), *rest), coloured[row.method], strong=row.shipped))
+        for row, (name, *rest) in zip(rows, cells, strict=True)
+    ]
     return Table(
         title="Results",
-        header=HEADER,
-        rows=[written(row) for row in rows if row.shipped],
+        header=header,
+        rows=[line for row, line in written if row.shipped],
         caption="Shipped models on the test images: mean and 95% interval over seeds (Student's t). Differences to "
         "plain are paired by seed, in points; p of the paired t-test, corrected over the methods (Holm). NLL in nats. "
         "Step: time of a training step as a ratio to plain, measured in alternation. Val: on validation images, to "
         f"choose by. {uneven_seeds(rows)}",
-        more=[written(row) for row in rows if not row.shipped],
+        more=[line for row, line in written if not row.shipped],
         more_title="Other ways to predict, not shipped",
     )
 
@@ -140,11 +141,12 @@ def _calibration_table(shipped: Sequence[Row], coloured: dict[str, str]) -> list
     """NLL and ECE against plain; nothing where plain is missing."""
     if not any(row.differences for row in shipped):
         return []
+    header, cells = filled(CALIBRATION_HEADER, [calibration_cells(row) for row in shipped])
     return [
         Table(
             title="Calibration, against plain",
-            header=CALIBRATION_HEADER,
-            rows=[TableRow(calibration_cells(row), coloured[row.method]) for row in shipped],
+            header=header,
+            rows=[TableRow(own, coloured[row.method]) for row, own in zip(shipped, cells, strict=True)],
             caption="T: the temperature that minimises NLL on validation images (Guo et al. 2017); at T, the logits "
             "are divided by it, which leaves top-1 as it is. Where an advantage is gone at T, lower confidence "
             "explains it.",

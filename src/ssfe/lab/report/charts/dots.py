@@ -14,7 +14,10 @@ from ssfe.lab.report.charts.svg import WIDE_LETTER, bar, clipped, dot, drawing, 
 _ROW = 38.0
 _TOP = 6.0
 _RIGHT = 50.0
-_LETTERS = 18
+_BESIDE, _ABOVE = 18, 50
+"""Letters of a name for which there is room beside a row, and above it."""
+_NAME = 14.0
+"""Height of a name above its row."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ def dots(
 ) -> Markup:
     """The chart.
 
-    Intervals that reach far beyond the dots (two seeds have very wide ones) end in an arrow at the edge.
+    Intervals that reach far beyond the dots (two seeds have very wide ones) end in an arrow at the edge. Names stand
+    beside the rows, or above them where one is long.
 
     Args:
         rows: from top to bottom.
@@ -42,15 +46,20 @@ def dots(
         zero: mark zero.
         highest: no value can lie above it, though an interval may.
     """
-    names = clipped([row.label for row in rows], _LETTERS)
-    left = 14 + WIDE_LETTER * max(map(len, names.values()))
-    bottom = _TOP + _ROW * len(rows)
+    longest = max(len(row.label) for row in rows)
+    above = _NAME if longest > _BESIDE else 0.0
+    names = clipped([row.label for row in rows], _ABOVE)
+    left = 14 + (0 if above else WIDE_LETTER * longest)
+    bottom = _TOP + (_ROW + above) * len(rows)
     scale = Scale(*_domain(rows, zero, highest), left, WIDTH - _RIGHT)
     drawn = x_axis(scale, _TOP, bottom, axis, count=4)
     if zero:
         drawn.append(line(scale(0), _TOP, scale(0), bottom, "zero"))
     for place, row in enumerate(rows):
-        drawn += _row(row, names[row.label], scale, _TOP + _ROW * (place + 0.5), form)
+        top = _TOP + (_ROW + above) * place
+        y = top + above + _ROW / 2
+        drawn.append(text(0, top + 12 if above else y + 4, names[row.label], f"name {row.style}"))
+        drawn += _row(row, scale, y, form)
     return drawing(WIDTH, bottom + 38, description, *drawn)
 
 
@@ -66,9 +75,9 @@ def _domain(rows: Sequence[DotRow], zero: bool, highest: float | None) -> tuple[
     return low, high if highest is None else min(high, highest)
 
 
-def _row(row: DotRow, name: str, scale: Scale, y: float, form: str) -> list[Markup]:
+def _row(row: DotRow, scale: Scale, y: float, form: str) -> list[Markup]:
     mean, low, high = row.estimate.mean, row.estimate.low, row.estimate.high
-    drawn = [text(0, y + 4, name, f"name {row.style}")]
+    drawn = []
     if low is not None and high is not None:
         told = f"{row.label}: {mean:{form}}, 95% interval {low:{form}} to {high:{form}}, {row.estimate.count} seeds"
         start, end = scale.within(low), scale.within(high)
