@@ -96,6 +96,13 @@ def test_a_run_shows_its_own_numbers(finished_run: Path) -> None:
     wrong = round(100 * (1 - result["test"]["shipped"]["top1"]))
     assert f"{wrong} of 100 test images are wrong" in page.text("Most confident mistakes")
     assert page.elements.count("image") == 8 * 2
+    training = page.text("Training")
+    rows = (finished_run / "metrics.csv").read_text().splitlines()
+    last = dict(zip(rows[0].split(","), rows[-1].split(","), strict=True))
+    assert f"validation NLL: {float(last['val_nll']):.4g} nats at the end" in training
+    assert f"training: {100 * float(last['train_top1']):.4g}% at the end" in training
+    for panel in ("Validation NLL", "Training loss"):  # of different things, so not on one axis
+        assert panel in page.texts["Training"]
     assert "ssfe train digits --model cifar_resnet20 --epochs 2" in page.text("How this was made")
     assert "Not shown" not in str(page.texts)
 
@@ -208,6 +215,7 @@ def test_without_plain_there_are_no_differences(finished_comparison: Path, copy_
     (folder / "results.json").write_text(json.dumps(content))
     page = written(folder)
     assert "Difference to plain" not in str(page.texts)
+    assert page.rows[0] == ["method", "top-1 %", "NLL", "ECE", "step", "seeds", "val top-1 %", "epochs", "parameters"]
     assert "plain is not in the comparison" in page.text("Accuracy by class, against plain")
 
 

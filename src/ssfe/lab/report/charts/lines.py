@@ -40,14 +40,14 @@ def over_seeds(label: str, style: str, runs: Sequence[tuple[Floats, Floats]]) ->
     return _thinned(Curve(label, style, np.array(every), mean, low, high))
 
 
-def lines(curves: Sequence[Curve], title: str, description: str, unit: str = "") -> Markup:
-    """The chart; ``title`` stands at the axis of the values."""
+def lines(curves: Sequence[Curve], unit: str, description: str) -> Markup:
+    """The chart; the values' ``unit`` stands at their axis."""
     bottom = _HEIGHT - 38
     first, last = (float(f([f(curve.epochs) for curve in curves])) for f in (min, max))
     x = Scale(first, last if last > first else first + 1, _LEFT, WIDTH - 8)
     low, high = min(float(c.low.min()) for c in curves), max(float(c.high.max()) for c in curves)
     y = Scale(*widened(low, high, least=_LEAST_PERCENT if unit == "%" else 1e-3), bottom, _TOP)
-    drawn = [*x_axis(x, _TOP, bottom, "epoch", min(6, max(1, int(last - first)))), *y_axis(y, _LEFT, WIDTH - 8, title)]
+    drawn = [*x_axis(x, _TOP, bottom, "epoch", min(6, max(1, int(last - first)))), *y_axis(y, _LEFT, WIDTH - 8, unit)]
     for curve in curves:
         places = [x(epoch) for epoch in curve.epochs]
         edges = [[*zip(places, map(y, edge), strict=True)] for edge in (curve.high, curve.low)]
@@ -56,7 +56,7 @@ def lines(curves: Sequence[Curve], title: str, description: str, unit: str = "")
             drawn.append(path(band, f"band {curve.style}", closed=True))
     for curve in curves:
         points = [(x(epoch), y(value)) for epoch, value in zip(curve.epochs, curve.mean, strict=True)]
-        told = f"{curve.label}: {curve.mean[-1]:.4g}{unit} at the end"
+        told = f"{curve.label}: {curve.mean[-1]:.4g}{'%' if unit == '%' else f' {unit}'} at the end"
         drawn.append(
             path(points, f"curve {curve.style}", told)
             if len(points) > 1

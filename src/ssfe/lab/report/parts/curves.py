@@ -28,7 +28,7 @@ def compared_curves(runs: Mapping[str, Sequence[RunRecord]], styles: Mapping[str
         ]
         if curves:
             names = ", ".join(curve.label for curve in curves)
-            panels.append(Panel(lines(curves, unit, f"{title} by epoch: {names}", unit), title, caption))
+            panels.append(Panel(lines(curves, unit, f"{title} by epoch: {names}"), title, caption))
     several = any(len(of_label) > 1 for of_label in runs.values())
     return Figure(
         title="Training",
@@ -45,7 +45,8 @@ def run_curves(run: RunRecord) -> Figure:
         return Figure("Training", [], "", absent=run.curves.why)
     shown = (
         ("Top-1", "%", 100.0, (("validation", "m1", "val_top1"), ("training", "m0", "train_top1"))),
-        ("Loss", "", 1.0, (("validation NLL", "m1", "val_nll"), ("training loss", "m0", "train_loss"))),
+        ("Validation NLL", "nats", 1.0, (("validation NLL", "m1", "val_nll"),)),
+        ("Training loss", "nats", 1.0, (("training loss", "m0", "train_loss"),)),
         ("Pretext accuracy", "%", 100.0, (("pretext accuracy", "m0", "train_pretext"),)),
     )
     panels = []
@@ -54,13 +55,13 @@ def run_curves(run: RunRecord) -> Figure:
             curve for name, style, column in columns if (curve := _curve(name, style, [run], column, scale)) is not None
         ]
         if curves:
-            panels.append(Panel(lines(curves, unit, f"{title} by epoch", unit), title))
+            panels.append(Panel(lines(curves, unit, f"{title} by epoch"), title))
     return Figure(
         title="Training",
         panels=panels,
-        caption="Training: on augmented images while the weights still change, with the method's own loss, "
-        "which for joint labels asks for more than the class. Validation: on images held out, after each epoch, with "
-        "NLL as loss. Pretext accuracy: views whose transformation is recognised.",
+        caption="Training: on augmented images while the weights still change. Its loss is the method's own, which for "
+        "joint labels asks for more than the class, so it is not to be set against the NLL. Validation: on images held "
+        "out, after each epoch. Pretext accuracy: views whose transformation is recognised.",
         legend={"training": "m0", "validation": "m1"},
     )
 
