@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import ssfe
 from benchmarks.coverage_build import CLASSES
-from ssfe.core.enhance import joint_classifiers
+from ssfe.core.enhanced import joint_classifiers
 from ssfe.core.network.surgery import find_classifiers
 
 # The largest difference of logits that passes, relative to the largest logit.

@@ -22,7 +22,7 @@ from ssfe import (
     fold,
     joint_evaluation,
 )
-from ssfe.core.enhance import joint_classifier
+from ssfe.core.enhanced import joint_classifier
 from tests.reference import classifier as reference
 from tests.reference.networks import ConvHeadNet, DeepNet, TinyNet, TwoHeads, images
 

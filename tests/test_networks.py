@@ -22,7 +22,7 @@ from ssfe import (
     fold,
     joint_evaluation,
 )
-from ssfe.core.enhance import joint_classifiers
+from ssfe.core.enhanced import joint_classifiers
 from ssfe.core.network.surgery import find_classifiers
 from ssfe.core.tap.tapped_classifier import TappedClassifier
 

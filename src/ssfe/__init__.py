@@ -3,7 +3,9 @@
 from ssfe.core.classifier.joint_classifier import JointClassifier
 from ssfe.core.classifier.optimizer import check_optimizer
 from ssfe.core.cost import Cost, MethodCost, cost
-from ssfe.core.enhance import enhance, fold, joint_evaluation
+from ssfe.core.enhance import enhance
+from ssfe.core.enhanced import joint_evaluation
+from ssfe.core.fold import fold
 from ssfe.core.labels.joint import JointLogits, joint_cross_entropy, joint_targets
 from ssfe.core.labels.lazy import LazyJointLogits, class_logits
 from ssfe.core.labels.loss import JointLoss

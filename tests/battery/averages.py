@@ -9,7 +9,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
-from ssfe.core.enhance import joint_classifier
+from ssfe.core.enhanced import joint_classifier
 
 from .small import assert_folds, assert_learns, network, problem, train
 from .table import setting

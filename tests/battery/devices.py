@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ssfe import enhance, fold
-from ssfe.core.enhance import joint_classifier
+from ssfe.core.enhanced import joint_classifier
 from tests.reference.networks import TinyNet
 
 from . import small, two_processes

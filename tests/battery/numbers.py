@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ssfe import JointLoss, enhance, fold
-from ssfe.core.enhance import joint_classifier
+from ssfe.core.enhanced import joint_classifier
 from tests.reference.networks import TinyNet
 
 from .small import assert_folds, assert_learns, group_norm, joint_logits, network, problem, train

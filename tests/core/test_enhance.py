@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ssfe import ChannelDiscard, JointLogits, JointLoss, RegionDiscard, enhance, fold, joint_evaluation
 from ssfe.core.classifier.embedded import EmbeddedClassifier
-from ssfe.core.enhance import joint_classifier
+from ssfe.core.enhanced import joint_classifier
 from tests.reference import classifier as reference
 from tests.reference.networks import ConvHeadNet, TinyNet, TokenNet, images
 

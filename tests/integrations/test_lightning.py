@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from ssfe import ChannelDiscard, JointLoss, enhance, fold
-from ssfe.core.enhance import joint_classifier
+from ssfe.core.enhanced import joint_classifier
 from ssfe.integrations.lightning import Enhance
 from tests.reference.networks import TinyNet, images
 

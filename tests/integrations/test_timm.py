@@ -13,7 +13,7 @@ from timm.utils import dispatch_clip_grad
 from torch import nn
 
 from ssfe import ChannelDiscard, enhance, fold
-from ssfe.core.enhance import joint_classifier
+from ssfe.core.enhanced import joint_classifier
 from tests.reference.networks import TinyNet, images
 
 integration = pytest.importorskip("ssfe.integrations.timm", exc_type=ImportError)

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
-from ssfe.core.enhance import enhance, fold
+from ssfe.core.enhance import enhance
+from ssfe.core.fold import fold
 from ssfe.core.labels.joint import JointLogits
 from ssfe.core.labels.loss import JointLoss
 from ssfe.core.network.surgery import check_linear, find_classifier, replace_module

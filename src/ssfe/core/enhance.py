@@ -1,20 +1,18 @@
-"""enhance() and fold(): a stock network becomes one that learns joint labels, and a stock network again."""
+"""enhance(): a stock network becomes one that learns joint labels."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ssfe.core.classifier.attach import attach, remove_hooks
+from ssfe.core.classifier.attach import attach
 from ssfe.core.classifier.embedded import EmbeddedClassifier
 from ssfe.core.classifier.joint_classifier import Inference, JointClassifier, Logits, Views
 from ssfe.core.classifier.optimizer import warn_of_sharing, watch_optimizers
-from ssfe.core.network.deepcopy import check_forwards, detached
+from ssfe.core.enhanced import joint_classifier, joint_owner
 from ssfe.core.network.stages import last_map
 from ssfe.core.network.surgery import check_linear, check_untied, find_classifiers
 from ssfe.core.network.trial import evaluating, example_for
@@ -137,81 +135,6 @@ def enhance(
     return model
 
 
-def fold(model: Network, inference: Inference | None = None) -> Network:
-    """The stock network with the same logits as the enhanced one in evaluation mode.
-
-    Args:
-        model: an enhanced network. It is left as it is.
-        inference: the reading to fold; default: the enhanced network's own.
-
-    Returns:
-        A new network of the stock class, with the stock state_dict keys and shapes, in the mode (training or
-        evaluation) of ``model``.
-
-    Raises:
-        ValueError: if ``model`` is not enhanced, or the enhanced network is only a part of it (a wrapper); for
-            ``"distilled"`` without a distilled head; for a reading that takes disturbed features at a deeper tap; if a
-            module's ``forward`` was replaced by a function that calls the enhanced network.
-        RuntimeError: for ``"distilled"`` while an adapter of peft is around that head.
-    """
-    joint = joint_classifier(model)
-    # The memo makes the copy hold the folded layers wherever the network holds the joint classifiers.
-    memo: dict[int, Any] = {id(part): part.fold(inference) for part in joint_classifiers(model)}
-    stock = copy.deepcopy(model, memo | detached(model))
-    check_forwards(model, stock)
-    remove_hooks(stock, memo[id(joint)])  # the hooks were methods of the joint classifier, and are now its copy's
-    return stock
-
-
-def joint_classifiers(model: nn.Module) -> list[EmbeddedClassifier]:
-    """All joint classifiers of an enhanced network: one, but for networks with several classifiers.
-
-    Raises:
-        ValueError: see :func:`joint_classifier`.
-    """
-    first = joint_classifier(model)
-    others = [m for m in model.modules() if isinstance(m, EmbeddedClassifier) and m is not first]
-    return [first, *others]
-
-
-def joint_classifier(model: nn.Module) -> EmbeddedClassifier:
-    """The joint classifier of an enhanced network; the first of several.
-
-    Raises:
-        ValueError: if ``model`` is not an enhanced network, naming the part of it that is, if any.
-    """
-    for name, module in model.named_modules():
-        for hook in module._forward_hooks.values():
-            owner = _joint_owner(hook)
-            if owner is not None and not name:
-                return owner
-            if owner is not None:
-                raise ValueError(
-                    f"the enhanced network is inside {type(model).__name__}: pass its part {name!r} instead"
-                )
-    raise ValueError(f"this {type(model).__name__} is not enhanced: call ssfe.enhance(model) first")
-
-
-@contextmanager
-def joint_evaluation(model: nn.Module) -> Iterator[None]:
-    """Within, an enhanced network in evaluation mode returns JointLogits of all views: every reading at once.
-    (LazyJointLogits where it does so in training, for a large label space.)
-
-    For evaluating the pretext task and comparing the readings; batch norm and dropout stay in evaluation mode.
-
-    Raises:
-        ValueError: if ``model`` is not an enhanced network.
-    """
-    before = [(joint, joint.training, joint.views) for joint in joint_classifiers(model)]
-    for joint, _, _ in before:
-        joint.training, joint.views = True, "all"
-    try:
-        yield
-    finally:
-        for joint, training, views in before:
-            joint.training, joint.views = training, views
-
-
 def _whole(logits: Logits) -> Logits:
     if logits == "chunked":
         raise ValueError(
@@ -279,14 +202,8 @@ def _check_stock(model: nn.Module) -> None:
             )
     if any(isinstance(module, JointClassifier) for module in model.modules()):
         raise ValueError("the network is enhanced already: fold it first to enhance it anew")
-    if any(_joint_owner(hook) for module in model.modules() for hook in module._forward_hooks.values()):
+    if any(joint_owner(hook) for module in model.modules() for hook in module._forward_hooks.values()):
         raise ValueError(
             "the network was enhanced before, and its joint classifier replaced since (reset_classifier?): fold it, "
             "then change its classifier, then enhance it anew"
         )
-
-
-def _joint_owner(hook: Any) -> EmbeddedClassifier | None:
-    """The joint classifier whose method a hook is."""
-    owner = getattr(hook, "__self__", None)
-    return owner if isinstance(owner, EmbeddedClassifier) else None

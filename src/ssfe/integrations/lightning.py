@@ -10,7 +10,8 @@ from torch import nn
 
 from ssfe.core.classifier.joint_classifier import JointClassifier
 from ssfe.core.classifier.optimizer import check_optimizer
-from ssfe.core.enhance import enhance, joint_classifiers
+from ssfe.core.enhance import enhance
+from ssfe.core.enhanced import joint_classifiers
 from ssfe.integrations.criterion import joint_criterion
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ssfe
-from ssfe.core.enhance import joint_classifier
+from ssfe.core.enhanced import joint_classifier
 from ssfe.core.network.stages import stages
 from ssfe.core.network.surgery import find_classifier, find_classifiers
 from ssfe.core.network.trial import evaluating, example_for, run, shapes_at

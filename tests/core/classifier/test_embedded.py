@@ -26,7 +26,7 @@ from ssfe import (
     joint_evaluation,
 )
 from ssfe.core.classifier.embedded import EmbeddedClassifier
-from ssfe.core.enhance import joint_classifiers
+from ssfe.core.enhanced import joint_classifiers
 from tests.reference import classifier as reference
 from tests.reference.networks import TinyNet, TwoHeads, images
 

@@ -12,7 +12,7 @@ from timm.layers import convert_splitbn_model
 from torch import Tensor, nn
 
 from ssfe import ChannelDiscard, JointLogits, JointLoss, QuarterTurns, RegionDiscard, enhance
-from ssfe.core.enhance import joint_classifier
+from ssfe.core.enhanced import joint_classifier
 from tests.reference.networks import ChannelsLastNet, DeepNet, TwoHeads, images
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)

@@ -25,7 +25,7 @@ from ssfe import (
     fold,
     joint_evaluation,
 )
-from ssfe.core.enhance import joint_classifier
+from ssfe.core.enhanced import joint_classifier
 from tests.reference import tap as reference
 from tests.reference.networks import ChannelsLastNet, DeepNet, images
 
