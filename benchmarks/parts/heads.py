@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import ssfe
 from benchmarks.parts.times import Call, recorded, short_times, times_of
-from ssfe.core.cost import allocated_bytes
+from ssfe.core.memory import allocated_bytes
 from ssfe.core.timing import alternate
 from tests.reference import classifier as reference
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import ssfe
 import ssfe.lab.models  # registers cifar_resnet20 and small_stem
 from benchmarks.parts.times import times_of
-from ssfe.core.cost import allocated_bytes
+from ssfe.core.memory import allocated_bytes
 from ssfe.core.timing import alternate
 from ssfe.lab.methods.heads import classifier_of, swapped
 from ssfe.lab.methods.sla import RotatedInput, widened

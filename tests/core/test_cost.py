@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssfe import ChannelDiscard, JointLoss, cost, enhance
-from ssfe.core.cost import allocated_bytes
+from ssfe.core.memory import allocated_bytes
 from tests.reference.networks import TinyNet, images
 
 

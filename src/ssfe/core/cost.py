@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import copy
-import gc
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from ssfe.core.enhance import enhance
 from ssfe.core.fold import fold
 from ssfe.core.labels.joint import JointLogits
 from ssfe.core.labels.loss import JointLoss
+from ssfe.core.memory import allocated_bytes
 from ssfe.core.network.surgery import check_linear, find_classifier, replace_module
 from ssfe.core.timing import Ratio, alternate
 from ssfe.core.transformations.base import Transformation
@@ -218,43 +215,6 @@ def _peak_bytes(step: _Step, device: torch.device) -> int:
     step()  # momentum is there from now on
     step.optimizer.zero_grad()
     return step.persistent_bytes() + allocated_bytes(step, device)
-
-
-def allocated_bytes(call: Callable[[], Any], device: torch.device | None = None) -> int:
-    """The most that torch's allocator holds at a time during a call, beyond what it held before: that of a CUDA
-    device, else the CPU's.
-    """
-    gc.collect()  # or what was garbage before would count as freed during the call
-    if device is not None and device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        call()
-        return torch.cuda.max_memory_allocated(device) - before
-    # Accumulating, for else torch 2.11 warns that events are cleared.
-    profiler = profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True)
-    with _quiet_profiler(), profiler as recorded:
-        call()
-    held = peak = 0
-    assert recorded.profiler is not None
-    assert recorded.profiler.kineto_results is not None
-    for event in recorded.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
-    return peak
-
-
-@contextmanager
-def _quiet_profiler() -> Iterator[None]:
-    """Without the profiler's own log on the terminal."""
-    name = "KINETO_LOG_LEVEL"
-    before = os.environ.get(name)
-    os.environ.setdefault(name, "99")
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)
 
 
 def _parameters(network: nn.Module) -> int:

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from ssfe import ChannelDiscard, JointClassifier, JointLogits, JointLoss, LazyJointLogits, enhance, fold
 from ssfe import joint_evaluation as joint_evaluation_of
-from ssfe.core.cost import allocated_bytes
 from ssfe.core.enhanced import joint_classifier
+from ssfe.core.memory import allocated_bytes
 from ssfe.core.products import chunked_loss
 from tests.reference import classifier as reference
 from tests.reference import joint as reference_joint
