@@ -16,7 +16,7 @@ _RIVALS = "discard,dropout,plain:gradient_scale=0.25"
 VARIANTS = "ssfe:identity,ssfe:transforms=2,ssfe:transforms=8,dropout"
 DISTILLED = "ssfe:distill:inference=distilled"
 """One plain head beside the joint classifier, taught by the aggregate of all views, and shipped."""
-_FASTER = "plain:lr=0.1"
+FASTER = "plain:lr=0.1"
 """Plain training at twice its rate, for the loss of a distilled head is a second one on the same features: is it their
 larger gradient that helps?"""
 _BOTH_FASTER = f"{DISTILLED}:lr=0.1"
@@ -186,11 +186,11 @@ _ALL = [
             ("sla", 3),
             ("ssfe:scheme=keep_group,ssfe:scheme=drop_fraction", 3),
             (DISTILLED, 10),
-            (f"{_FASTER},{_TAUGHT},{_BOTH_FASTER}", 10),
+            (f"{FASTER},{_TAUGHT},{_BOTH_FASTER}", 10),
             ("ssfe+sla", 3),
         ],
         fresh={DISTILLED: (2,)},
-        controls={DISTILLED: [_FASTER, _TAUGHT], _BOTH_FASTER: [_FASTER], "ssfe+sla": ["sla"]},
+        controls={DISTILLED: [FASTER, _TAUGHT], _BOTH_FASTER: [FASTER], "ssfe+sla": ["sla"]},
         copied=True,
     ),
     Study(

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
-from benchmarks.parts.overview import SHOWN, compared
+from benchmarks.parts.overview import CONTROLS, SHOWN, compared
 from benchmarks.parts.study_results import ROOT
 
 PICTURE = ROOT / "docs" / "evidence.svg"
 STYLES = {
     "default": ("#2563eb", "o"),
     "distilled head": ("#c2410c", "D"),
-    "dropout, no joint labels": ("#6b7280", "s"),
+    "dropout": ("#6b7280", "s"),
+    "twice the learning rate": ("#6b7280", "^"),
 }
+"""Colour and marker; grey is plain training, without joint labels."""
 _REACH = 2.6
-"""Points at either side of zero that are shown; two seeds' intervals go on beyond."""
+"""Points at either side of zero that are shown; intervals of two and three seeds may go on beyond, with an arrow."""
 
 
 def gains() -> list[dict[str, Any]]:
@@ -35,7 +38,7 @@ def gains() -> list[dict[str, Any]]:
         }
         for study, _, models in compared()
         for model, of_model in models.items()
-        for method, name in SHOWN.items()
+        for method, name in {**SHOWN, **CONTROLS}.items()
         if method in of_model and (difference := of_model[method].difference) is not None
         for found in [difference.estimate]
     ]
@@ -54,10 +57,15 @@ def draw(path: Path) -> None:
     figure, panel = pyplot.subplots(figsize=(8, 0.5 * len(studies) + 1.1))
     for place, (name, (colour, marker)) in enumerate(STYLES.items()):
         own = [gain for gain in found if gain["method"] == name]
-        heights = [studies.index(gain["study"]) + 0.22 * (place - 1) for gain in own]
+        heights = [studies.index(gain["study"]) + 0.18 * (place - 1.5) for gain in own]
         for gain, height in zip(own, heights, strict=True):
+            if abs(gain["mean"]) > _REACH:
+                raise ValueError(f"{gain} lies outside the picture: widen it")
             if gain["ends"]:
                 panel.plot(gain["ends"], [height] * 2, color=colour, lw=2, alpha=0.55, solid_capstyle="round")
+                for end, arrow in zip(gain["ends"], ("<", ">"), strict=True):
+                    if abs(end) > _REACH:
+                        panel.plot(math.copysign(_REACH, end), height, arrow, color=colour, ms=5, clip_on=False)
         panel.plot([gain["mean"] for gain in own], heights, marker, color=colour, ms=6, label=name)
     panel.axvline(0, color="black", lw=0.8)
     panel.set_xlim(-_REACH, _REACH)
@@ -65,7 +73,7 @@ def draw(path: Path) -> None:
     panel.set_yticks(range(len(studies)), studies)
     panel.set_yticks([place + 0.5 for place in range(len(studies) - 1)], minor=True)
     panel.grid(axis="y", which="minor", color="#e5e7eb")
-    panel.tick_params(axis="y", which="both", length=0)
+    panel.tick_params(axis="y", which="both", length=0, pad=8)
     panel.set_xlabel("test top-1 against plain training on the same seeds, in points: mean and 95% interval")
     panel.spines[["top", "right", "left"]].set_visible(False)
     figure.legend(loc="upper center", ncols=len(STYLES), frameon=False)

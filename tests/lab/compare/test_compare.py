@@ -271,6 +271,12 @@ def test_the_default_learning_rate_in_other_words_is_no_other_method(tmp_path: P
     run(tmp_path / "c", methods=["plain"], jobs=1)
     again = run(tmp_path / "c", methods=[default], jobs=1)
     assert [row.method for row in again.rows] == ["plain"]
+    with pytest.raises(UserError, match=rf"names plain more than once, once as {default}: leave one out"):
+        run(tmp_path / "c", methods=["plain", default], jobs=1)
+    run(tmp_path / "d", methods=[default, "ssfe:transforms=2"], jobs=1)
+    later = run(tmp_path / "d", methods=["plain"], jobs=1)
+    assert [row.method for row in later.rows if row.shipped] == ["plain", default, "ssfe:transforms=2"]
+    assert all(row.difference is not None for row in later.rows if row.method != "plain"), "the baseline is there"
 
 
 def test_sigterm_stops_a_comparison_like_ctrl_c(tmp_path: Path) -> None:
@@ -332,6 +338,18 @@ def test_a_method_in_other_words_is_the_same(tmp_path: Path) -> None:
         read_entries(["ssfe:distill", "ssfe:distill:inference=distilled"])
     others = ["ssfe", "ssfe:inference=single", "ssfe:identity", "ssfe:distill", "ssfe:distill:inference=aggregated"]
     assert len(read_entries(others)) == 5
+    random = replace(COMMON, enhancement=MethodOptions(groups="random"))
+    with pytest.raises(UserError, match="names ssfe:scheme=drop_fraction more than once"):
+        read_entries(["ssfe:scheme=drop_fraction", "ssfe:scheme=drop_fraction:groups=contiguous"], random)
+    third = replace(COMMON, optimization=OptimizerOptions(lr=0.1 * 96 / 128))  # 0.07500000000000001
+    with pytest.raises(UserError, match=r"names plain more than once, once as plain:lr=0\.075"):
+        read_entries(["plain", "plain:lr=0.075"], third)
+    # What contradicts itself is told apart here, and refused elsewhere.
+    assert len(read_entries(["ssfe:tap=layer3:identity=false", "ssfe:tap=layer3:identity=false:transforms=4"])) == 2
+    for words in ("discard", "multitask", "dropout"):
+        with pytest.raises(UserError, match=f"names {words} more than once, once as {words}:transforms=4"):
+            read_entries([words, f"{words}:transforms=4"])
+    assert len(read_entries(["sla", "sla:distill", "ssfe+sla", "ssfe+sla:identity", "discard:identity"])) == 5
     old = as_before(read_entries(["plain", "ssfe:tap=layer3:identity"]), ["ssfe:identity:tap=layer3", "gone:x=1"])
     assert [entry.label for entry in old] == ["plain", "ssfe:identity:tap=layer3"]
     longer = ["ssfe:distill:inference=distilled"]

@@ -125,8 +125,8 @@ def test_long_names_stand_above_their_rows_in_full() -> None:
 
     beside, narrow = drawn("ssfe", "ssfe:transforms=8")
     above, wide = drawn("ssfe", "ssfe:distill:inference=distilled:lr=0.1")
+    assert (len(beside), len(above)) == (2, 2)
     assert all(abs(distance) <= 4 for distance in beside)
-    assert len(above) == 2
     assert all(15 < distance < 30 for distance in above)
     assert wide < 20 < 100 < narrow, "and the axis has the room"
 

@@ -89,8 +89,8 @@ def compare(
     models = list(models or [str(resolved.model)])
     if common.loading.image_size is None:
         check_sizes(models, resolved)
+    check_distinct(entries, resolved)  # again, with the defaults that the data decide
     entries = as_before(entries, _labels(output), resolved)
-    check_distinct(entries, resolved)
     claim(output, resolved, budget, start)
     with alone(output, "is at work on this comparison"):
         return _compare(resolved, entries, models, seeds, budget, jobs, output, say)

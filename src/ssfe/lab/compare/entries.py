@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from ssfe.lab.compare.summary import BASELINE
 from ssfe.lab.config import AugmentOptions, MethodName, MethodOptions, OptimizerOptions, TrainOptions
 from ssfe.lab.errors import UserError
 from ssfe.lab.methods import method_options, used_options
@@ -90,6 +91,8 @@ def as_before(entries: Sequence[Entry], labels: Sequence[str], common: TrainOpti
 
 
 def _known(entry: Entry, known: Sequence[Entry], common: TrainOptions | None) -> Entry:
+    if entry.label == BASELINE:  # under another name it would be no baseline
+        return entry
     same = [other for other in known if _alike(entry, other, common)]
     return entry if not same or any(other.label == entry.label for other in same) else same[0]
 
@@ -103,6 +106,8 @@ def _alike(one: Entry, other: Entry, common: TrainOptions | None) -> bool:
 def _settled(entry: Entry, common: TrainOptions) -> TrainOptions:
     """The options of a run by the entry, with the method's defaults filled in."""
     options = entry.apply(common)
+    if options.optimization.lr is not None:  # a default is a product, and may differ from its decimals in a last bit
+        options = replace(options, optimization=replace(options.optimization, lr=round(options.optimization.lr, 12)))
     with suppress(ValueError):  # options that contradict each other are checked elsewhere
         options = replace(options, enhancement=settled(options.enhancement))
     return options

@@ -67,8 +67,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def calibration_table(rows: Sequence[Row]) -> str:
-    """NLL and ECE against plain training, as they are and after temperature scaling."""
-    return markdown_table(*filled(CALIBRATION_HEADER, [calibration_cells(row) for row in rows]))
+    """NLL and ECE against plain training, as they are and after temperature scaling; empty where there is neither."""
+    header, cells = filled(CALIBRATION_HEADER, [calibration_cells(row) for row in rows])
+    return markdown_table(header, cells) if len(header) > 1 else ""
 
 
 def filled(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

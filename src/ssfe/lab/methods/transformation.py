@@ -75,14 +75,16 @@ def shipped_inference(options: MethodOptions, transformation: ssfe.Transformatio
 
 
 def settled(options: MethodOptions) -> MethodOptions:
-    """The options with those filled in whose default depends on others.
+    """The options with those filled in whose default depends on others, and those without effect at their defaults.
 
     Raises:
         ValueError: for options that contradict each other, or whose reading could not be shipped.
     """
     transform = make_transformation(options)
     inference = shipped_inference(options, transform)
-    return replace(options, transforms=transform.transforms, identity=transform.identity, inference=inference)
+    options = replace(options, transforms=transform.transforms, identity=transform.identity, inference=inference)
+    idle = idle_with_scheme(options)
+    return options if idle is None else replace(options, **{idle: getattr(MethodOptions(), idle)})
 
 
 def _region_discard(transforms: int | None, identity: bool) -> ssfe.RegionDiscard:
