@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from benchmarks.parts.study_results import devices, progress, results, rows, training_top1
@@ -43,10 +43,12 @@ its images. Columns "vs plain" are paired by seed."""
 _SURE = 0.05
 
 
-def compared() -> Iterator[tuple[Study, dict[str, Any], dict[str, dict[str, Row]]]]:
+@cache
+def compared() -> list[tuple[Study, dict[str, Any], dict[str, dict[str, Row]]]]:
     """Every study that has run one of the methods, with its results and, for each network, the shipped reading of
     these methods and of plain training, by label. A copy of another study's cells is not shown again.
     """
+    every = []
     for study in STUDIES.values():
         content = results(study)
         if content is None:
@@ -56,9 +58,10 @@ def compared() -> Iterator[tuple[Study, dict[str, Any], dict[str, dict[str, Row]
         for row in rows(study, content):
             if row.shipped and row.method in {BASELINE, *SHOWN, *CONTROLS} - left_out:
                 found.setdefault(row.model, {})[row.method] = row
-        found = {model: of_model for model, of_model in found.items() if of_model.keys() & SHOWN.keys()}
+        found = {model: own for model, own in found.items() if own.keys() & {*SHOWN, *CONTROLS}}
         if found:
-            yield study, content, found
+            every.append((study, content, found))
+    return every
 
 
 def brief() -> str:
