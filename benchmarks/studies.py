@@ -19,7 +19,7 @@ DISTILLED = "ssfe:distill:inference=distilled"
 FASTER = "plain:lr=0.1"
 """Plain training at twice its rate, for the loss of a distilled head is a second one on the same features: is it their
 larger gradient that helps?"""
-_BOTH_FASTER = f"{DISTILLED}:lr=0.1"
+DISTILLED_FASTER = f"{DISTILLED}:lr=0.1"
 """The distilled head at that rate, too: is anything left of its gain where both have a higher one?"""
 _FASTEST = "plain:lr=0.2"
 """Plain training at four times its rate: is twice its best?"""
@@ -182,21 +182,21 @@ _ALL = [
         [*_HALF_16, "--jobs", "2"],
         # Ten seeds of the distilled head were declared when its first two were a point and a half ahead, its controls
         # when four and eight had been run. The distilled head at twice its rate was declared when plain training at
-        # that rate was nearly a point ahead on each of six seeds; it is to be set against that, seeds 5 to 9 first. When
-        # two of them were a point and a half ahead of it, its own controls were declared, on ten seeds each: plain
+        # that rate was nearly a point ahead on each of six seeds; it is to be set against that, seeds 5 to 9 first.
+        # When two of them were a point and a half ahead of it, its own controls were declared, on ten seeds each: plain
         # training at four times the rate, and the same two heads with ordinary labels at twice.
         [
             ("plain,ssfe", 10),
             ("sla", 3),
             ("ssfe:scheme=keep_group,ssfe:scheme=drop_fraction", 3),
             (DISTILLED, 10),
-            (f"{FASTER},{_TAUGHT},{_BOTH_FASTER},{_FASTEST},{_TAUGHT}:lr=0.1", 10),
+            (f"{FASTER},{_TAUGHT},{DISTILLED_FASTER},{_FASTEST},{_TAUGHT}:lr=0.1", 10),
             ("ssfe+sla", 3),
         ],
         fresh={DISTILLED: (2,)},
         controls={
             DISTILLED: [FASTER, _TAUGHT],
-            _BOTH_FASTER: [FASTER, _FASTEST, f"{_TAUGHT}:lr=0.1"],
+            DISTILLED_FASTER: [FASTER, _FASTEST, f"{_TAUGHT}:lr=0.1"],
             "ssfe+sla": ["sla"],
         },
         copied=True,

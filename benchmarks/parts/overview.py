@@ -6,22 +6,35 @@ from functools import cache
 from typing import Any
 
 from benchmarks.parts.study_results import devices, progress, results, rows, training_top1
-from benchmarks.studies import DISTILLED, FASTER, STUDIES, Study
+from benchmarks.studies import DISTILLED, DISTILLED_FASTER, FASTER, STUDIES, Study
 from ssfe.lab.compare.markdown import HEADER, against_plain, interval, markdown_table, table_cells
 from ssfe.lab.compare.summary import BASELINE, Row
 
-SHOWN = {"ssfe": "default", DISTILLED: "distilled head"}
-"""The methods that the README sets against plain training, and what they are called there."""
-
-CONTROLS = {"dropout": "dropout", FASTER: "twice the learning rate"}
-"""Plain training that costs as little, beside them: what is to be had without joint labels."""
-
-_TITLES = {
-    "ssfe": "The default",
-    DISTILLED: "With a distilled head (`distill=True`)",
-    "dropout": "Dropout of the same features, no joint labels",
-    FASTER: "Plain training at twice its learning rate",
+SHOWN = {
+    "ssfe": "default",
+    DISTILLED: "distilled head",
+    DISTILLED_FASTER: "distilled head, twice the rate",
+    "dropout": "dropout",
+    FASTER: "plain, twice the rate",
 }
+"""What the README sets against plain training, and what it is called there. The last two are plain training that costs
+as little: what is to be had without joint labels."""
+
+_COLUMNS = {
+    "default": {"ssfe": ""},
+    "distilled head": {DISTILLED: "", DISTILLED_FASTER: "twice the rate "},
+    "without joint labels": {"dropout": "dropout ", FASTER: "twice the rate "},
+}
+"""Of the README's table: the methods of each column, and what stands before their figures."""
+
+_TITLES = (
+    "The default",
+    "With a distilled head (`distill=True`)",
+    "With a distilled head, at twice the learning rate",
+    "Plain training with dropout of the same features",
+    "Plain training at twice its learning rate",
+)
+"""Of the tables of docs/evidence.md, in the order of :data:`SHOWN`."""
 
 OVERVIEW = (
     *("study", "plain's training top-1 %", "seeds", "top-1 %", "vs plain", "p (Holm)"),
@@ -33,9 +46,9 @@ augmented."""
 BRIEF_LEGEND = """Test top-1: of plain training in percent, of the others as the difference to plain training on the
 same seeds, in points, with the 95% interval over n seeds (Student's t), which does not cover the choice of test images.
 Bold: p < 0.05 (paired t-test, Holm-corrected over the methods that the study declares). Plain's training top-1, in the
-last epoch and on augmented images, tells how far it has learnt them. Without joint labels: plain training with dropout
-of the same features, at the rate of the discards, and plain training at twice its learning rate, where they have been
-run; they cost as little."""
+last epoch and on augmented images, tells how far it has learnt them. Rate: learning rate. Without joint labels: plain
+training with dropout of the same features, at the rate of the discards, and at twice its learning rate, where these
+have been run; they cost as little."""
 
 PICTURED = "Gain in test top-1 over plain training, study by study, with 95% intervals over seeds"
 _LEARNT = """Plain's training top-1, in the last epoch and on augmented images, tells how far plain training has learnt
@@ -56,9 +69,9 @@ def compared() -> list[tuple[Study, dict[str, Any], dict[str, dict[str, Row]]]]:
         left_out = {"ssfe"} if study.copied else set()
         found: dict[str, dict[str, Row]] = {}
         for row in rows(study, content):
-            if row.shipped and row.method in {BASELINE, *SHOWN, *CONTROLS} - left_out:
+            if row.shipped and row.method in {BASELINE, *SHOWN} - left_out:
                 found.setdefault(row.model, {})[row.method] = row
-        found = {model: own for model, own in found.items() if own.keys() & {*SHOWN, *CONTROLS}}
+        found = {model: own for model, own in found.items() if own.keys() & SHOWN.keys()}
         if found:
             every.append((study, content, found))
     return every
@@ -66,25 +79,27 @@ def compared() -> list[tuple[Study, dict[str, Any], dict[str, dict[str, Row]]]]:
 
 def brief() -> str:
     """One table of all of them, for the README."""
-    header = ("study", "plain's training top-1 %", "plain top-1 %", *SHOWN.values(), "without joint labels", "run on")
+    header = ("study", "plain's training top-1 %", "plain top-1 %", *_COLUMNS, "run on")
     lines = [
         (
             _link(study, model, "docs/evidence.md"),
             f"{training_top1(study, content, model):.1f}",
-            f"{100 * of_model[BASELINE].top1.mean:.2f}",
-            *(_gain(of_model.get(method)) for method in SHOWN),
-            "; ".join(f"{name} {_gain(of_model[method])}" for method, name in CONTROLS.items() if method in of_model),
+            f"{100 * own[BASELINE].top1.mean:.2f}",
+            *(
+                "; ".join(f"{told}{_gain(own[method])}" for method, told in column.items() if method in own)
+                for column in _COLUMNS.values()
+            ),
             f"{devices(content)}{progress(study, content)}",
         )
         for study, content, found in compared()
-        for model, of_model in found.items()
+        for model, own in found.items()
     ]
     return markdown_table(header, lines)
 
 
 def overviews() -> str:
     """A table for each of the methods, for docs/evidence.md."""
-    tables = [f"{title}:\n\n{overview(method)}\n" for method, title in _TITLES.items()]
+    tables = [f"{title}:\n\n{overview(method)}\n" for method, title in zip(SHOWN, _TITLES, strict=True)]
     return "\n".join(["## At a glance\n", f"![{PICTURED}](evidence.svg)\n", f"{_LEARNT}\n", *tables])
 
 
@@ -117,9 +132,9 @@ def is_sure(row: Row) -> bool:
     return p is not None and p < _SURE
 
 
-def _gain(row: Row | None) -> str:
-    if row is None or row.difference is None:
-        return ""
+def _gain(row: Row) -> str:
+    if row.difference is None:
+        return "no seed in common"
     found = row.difference.estimate
     mark = "**" if is_sure(row) else ""
     return f"{mark}{interval(found, 100, '+.2f')}{mark}, n={found.count}"
