@@ -55,7 +55,7 @@ def draw(path: Path) -> None:
     matplotlib.rcParams.update({"svg.hashsalt": "ssfe", "svg.fonttype": "none", "font.family": "sans-serif"})
     found = gains()
     studies = list(dict.fromkeys(gain["study"] for gain in found))
-    figure, panel = pyplot.subplots(figsize=(8, 0.5 * len(studies) + 1.1))
+    figure, panel = pyplot.subplots(figsize=(8, 0.5 * len(studies) + 1.3))
     for place, (name, (colour, marker)) in enumerate(STYLES.items()):
         own = [gain for gain in found if gain["method"] == name]
         heights = [studies.index(gain["study"]) + 0.16 * (place - 2) for gain in own]
@@ -77,7 +77,7 @@ def draw(path: Path) -> None:
     panel.tick_params(axis="y", which="both", length=0, pad=8)
     panel.set_xlabel("test top-1 against plain training on the same seeds, in points: mean and 95% interval")
     panel.spines[["top", "right", "left"]].set_visible(False)
-    figure.legend(loc="upper center", ncols=len(STYLES), frameon=False)
-    figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))
+    figure.legend(loc="upper center", ncols=3, frameon=False)
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.55 / figure.get_figheight()))
     figure.savefig(path, metadata={"Date": None, "Description": json.dumps(found)}, facecolor="white")
     pyplot.close(figure)
