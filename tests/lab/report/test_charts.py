@@ -115,9 +115,8 @@ def test_long_names_stand_above_their_rows_in_full() -> None:
     def drawn(*labels: str) -> tuple[list[float], float]:
         rows = [DotRow(label, "m1", {0: 90.0, 1: 91.0}, estimate([90.0, 91.0])) for label in labels]
         chart = dots(rows, "top-1 %", ".2f", "told")
-        names = [
-            re.search(rf'<text x="0" y="([\d.]+)" class="name m1">{re.escape(label)}</text>', chart) for label in labels
-        ]
+        place = r'<text x="0" y="([\d.]+)" class="name halo m1">'
+        names = [re.search(rf"{place}{re.escape(label)}</text>", chart) for label in labels]
         means = re.findall(r'<line x1="[\d.]+" y1="([\d.]+)"[^>]* class="mean m1"', chart)
         assert len(means) == len(labels)
         start = min(float(x) for x in re.findall(r'<rect x="([\d.]+)"', chart))

@@ -58,7 +58,7 @@ def dots(
     for place, row in enumerate(rows):
         top = _TOP + (_ROW + above) * place
         y = top + above + _ROW / 2
-        drawn.append(text(0, top + 12 if above else y + 4, names[row.label], f"name {row.style}"))
+        drawn.append(text(0, top + 12 if above else y + 4, names[row.label], f"name halo {row.style}"))
         drawn += _row(row, scale, y, form)
     return drawing(WIDTH, bottom + 38, description, *drawn)
 
