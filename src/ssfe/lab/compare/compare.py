@@ -74,7 +74,7 @@ def compare(
         raise UserError(f"jobs={jobs} must be at least 1")
     check_outside(output, common.data)
     # Nothing runs before the cells are known to make sense; the data is read once here to say so early.
-    entries = as_before(read_entries(methods, common), _labels(output), common)
+    entries = read_entries(methods, common)
     check_options(common)
     for entry in entries:
         check_entry(entry, common, budget)
